@@ -1,0 +1,1 @@
+"""Rows, bytes and cache: PostgreSQL (embedded or external), pool, transactions, migrations, blobs, cache."""

@@ -1,0 +1,106 @@
+"""What the hub knows of each plugin: its state, why, and what happened to it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from enum import StrEnum
+from typing import Any
+
+from attrs import define, field, frozen
+
+
+class State(StrEnum):
+    """Where a plugin stands."""
+
+    DISABLED = "disabled"
+    MISSING = "missing"
+    INCOMPATIBLE = "incompatible"
+    FOUND = "found"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    RETRYING = "retrying"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
+
+
+class Phase(StrEnum):
+    """The step of the life cycle in which a plugin failed."""
+
+    DISCOVER = "discover"
+    IMPORT = "import"
+    CONFIGURE = "configure"
+    REGISTER = "register"
+    COLLECT = "collect"
+    MIGRATE = "migrate"
+    START = "start"
+    RUN = "run"
+    STOP = "stop"
+
+
+SERVING = frozenset({State.RUNNING, State.DEGRADED})
+"""The states in which a plugin's routes answer and its services are given out."""
+
+
+@frozen
+class Failure:
+    """One thing that went wrong: when (seconds since the epoch), where, the sentence, and the traceback."""
+
+    at: float
+    where: str
+    message: str
+    trace: str
+
+
+@define
+class Record:
+    """One plugin, from its metadata to its last error. Changed by the kernel only."""
+
+    name: str
+    state: State = State.FOUND
+    phase: Phase | None = None
+    reason: str = ""
+    attempt: int = 0
+    required: bool = False
+    distribution: str | None = None
+    version: str | None = None
+    prefixes: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    import_seconds: float | None = None
+    start_seconds: float | None = None
+    contributions: dict[str, list[str]] = field(factory=dict)
+    unmatched_hooks: list[str] = field(factory=list)
+    failures: deque[Failure] = field(factory=lambda: deque(maxlen=5))
+    plugin: Any = field(default=None, repr=False)
+    context: Any = field(default=None, repr=False)
+
+    @property
+    def serving(self) -> bool:
+        """Whether its routes answer."""
+        return self.state in SERVING
+
+    @property
+    def label(self) -> str:
+        """The state with its phase, reason or count, as people read it: ``failed(import)``, ``retrying(2)``."""
+        if self.state is State.FAILED and self.phase:
+            return f"failed({self.phase})"
+        if self.state is State.SKIPPED and self.reason:
+            return f"skipped({self.reason})"
+        if self.state is State.RETRYING:
+            return f"retrying({self.attempt})"
+        return str(self.state)
+
+    def note(self, where: str, error: BaseException) -> None:
+        """Remember an error; the last five are kept."""
+        trace = "".join(traceback.format_exception(error))
+        self.failures.append(Failure(time.time(), where, f"{type(error).__name__}: {error}", trace))
+
+    def fail(self, phase: Phase, reason: str, error: BaseException | None = None) -> None:
+        """Move to ``failed(phase)`` and say why in one sentence."""
+        self.state, self.phase, self.reason = State.FAILED, phase, reason
+        if error is not None:
+            self.note(str(phase), error)

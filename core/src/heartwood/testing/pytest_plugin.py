@@ -1,0 +1,1 @@
+"""Fixtures for the authors of plugins, loaded by pytest through an entry point."""
