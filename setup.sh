@@ -1,0 +1,84 @@
+# Sourced by ./run and ./test: makes sure that everything the hub needs is on this machine, and says what it does.
+# Nothing is installed outside the clone except system packages, and those only as root or with sudo.
+
+cd "$(dirname "$0")" || exit 1
+say() { printf '\033[2m· %s\033[0m\n' "$*" >&2; }
+fail() { printf 'heartwood: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
+}
+
+# Lines: command or file that proves it is there | Debian package | Homebrew formula | what does not work without it
+runtime_needs='python3 -m ensurepip --version|python3-venv||the hub itself
+command -v tesseract|tesseract-ocr|tesseract|reading scans and photos
+tesseract --list-langs 2>&1 | grep -qx eng|tesseract-ocr-eng|tesseract|reading English scans and photos
+tesseract --list-langs 2>&1 | grep -qx deu|tesseract-ocr-deu|tesseract-lang|reading German scans and photos
+command -v pdftoppm|poppler-utils|poppler|reading PDF files
+[ "$(uname)" != Linux ] || command -v bwrap|bubblewrap||the sandbox around document readers (limits still hold)'
+test_needs='[ "$(uname)" != Linux ] || [ -x /usr/lib/postgresql/15/bin/postgres ]|postgresql-15||the tests on PostgreSQL 15
+command -v redis-server|redis-server|redis|the tests of the Redis cache
+[ "$(uname)" != Linux ] || command -v promtool|prometheus||the check of the metrics by promtool'
+
+missing() { # prints the lines of $1 whose proof fails
+  printf '%s\n' "$1" | while IFS= read -r line; do
+    proof=${line%|*|*|*}
+    sh -c "$proof" >/dev/null 2>&1 </dev/null || printf '%s\n' "$line"
+  done
+}
+
+install_system_packages() { # $1: lines as above
+  lines=$(missing "$1")
+  [ -z "$lines" ] && return
+  packages=$(printf '%s\n' "$lines" | awk -F'|' '{ print $(NF-2) }' | sort -u)
+  if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then
+    say "installing" $packages
+    # PostgreSQL and Redis run under our own supervision: no packaged cluster is made, no service is started.
+    if printf '%s' "$packages" | grep -q postgresql && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+      as_root mkdir -p /etc/postgresql-common
+      echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    as_root apt-get update -qq || say "the list of packages could not be refreshed; going on with the one at hand"
+    for package in $packages; do
+      as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$package" \
+        >/dev/null || say "could not install $package"
+    done
+    lines=$(missing "$1")
+  fi
+  [ -z "$lines" ] && return
+  debian=$(printf '%s\n' "$lines" | awk -F'|' '{ print $(NF-2) }' | sort -u | tr '\n' ' ')
+  brew=$(printf '%s\n' "$lines" | awk -F'|' '$(NF-1) != "" { print $(NF-1) }' | sort -u | tr '\n' ' ')
+  printf '%s\n' "$lines" | awk -F'|' '{ printf "  without %s: no %s\n", $(NF-2), $NF }' >&2
+  if [ -e /etc/NIXOS ]; then say "NixOS: use the module in deploy/nixos"
+  elif [ "$(uname)" = Darwin ]; then say "macOS: brew install $brew"
+  else say "Debian, Ubuntu: apt-get install --no-install-recommends $debian"
+  fi
+}
+
+find_python() {
+  for python in python3 python3.13 python3.12 python3.11; do
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+  done
+  fail "Python 3.11 or newer is needed; found: $(python3 --version 2>&1)"
+}
+
+find_uv() {
+  uv=$(command -v uv) && return
+  uv=.tools/bin/uv
+  [ -x "$uv" ] && return
+  say "setting up uv in .tools"
+  "$python" -m venv .tools && .tools/bin/pip install -q --disable-pip-version-check uv || fail "could not set up uv in .tools"
+}
+
+install_python_packages() { # everything in requirements.lock, checked by hash, and the packages of this clone
+  stamp=$(cat requirements.lock core/pyproject.toml plugins/*/pyproject.toml setup.sh | cksum)
+  [ "$(cat .venv/heartwood-stamp 2>/dev/null)" = "$stamp" ] && return
+  find_uv
+  say "installing Python packages into .venv"
+  [ -x .venv/bin/python ] || "$uv" venv -q -p "$python" .venv || fail "could not make .venv"
+  "$uv" pip sync -q -p .venv/bin/python --require-hashes requirements.lock || fail "could not install requirements.lock"
+  set --
+  for package in core plugins/*/; do set -- "$@" -e "$package"; done
+  "$uv" pip install -q -p .venv/bin/python --no-deps "$@" || fail "could not install the packages of this clone"
+  echo "$stamp" >.venv/heartwood-stamp
+}
