@@ -3,7 +3,7 @@
 from heartwood.contracts.analytics import Figure, FigureState, Section
 from heartwood.contracts.assets import Assets
 from heartwood.contracts.children import ChildFailed, Children, Finished, Limits
-from heartwood.contracts.data import Blobs, Cache, Database, Migration, Queries, Staged, Tables, Transaction
+from heartwood.contracts.data import Blobs, Cache, Database, Migration, Queries, Staged, Stored, Tables, Transaction
 from heartwood.contracts.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -18,6 +18,7 @@ from heartwood.contracts.errors import (
     OutOfSpace,
     PluginUnavailable,
     Problem,
+    Repeated,
     ServiceUnavailable,
     TooLarge,
     TooMany,
@@ -81,6 +82,7 @@ __all__ = [
     "Provided",
     "Provides",
     "Queries",
+    "Repeated",
     "Retry",
     "Role",
     "Route",
@@ -91,6 +93,7 @@ __all__ = [
     "Signal",
     "Signals",
     "Staged",
+    "Stored",
     "Subscriber",
     "Subscription",
     "Tables",

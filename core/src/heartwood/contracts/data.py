@@ -5,17 +5,30 @@ SQL is schema-qualified (``ocr.document``); a plugin's schema is its name. Place
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     import asyncpg
 
     from heartwood.contracts.people import Actor
+
+
+@frozen
+class Stored:
+    """An answer kept under an idempotency key: status, body and headers.
+
+    ``repeated`` says that it was given before, and that nothing was done now.
+    """
+
+    status: int
+    answer: bytes
+    headers: Mapping[str, str] = field(factory=dict)
+    repeated: bool = False
 
 
 class Queries(Protocol):
@@ -63,6 +76,10 @@ class Transaction(Queries, Protocol):
         """Call ``call`` once the transaction has committed; it must be quick and must not raise."""
         ...
 
+    def remember(self, answer: Stored) -> None:
+        """Give what a repetition of this unit is answered, where it was opened with an idempotency key."""
+        ...
+
 
 class Database(Queries, Protocol):
     """A plugin's way to PostgreSQL: timed under its name, with its share of the connections.
@@ -71,8 +88,20 @@ class Database(Queries, Protocol):
         DatabaseUnavailable: no connection within ``data.acquire_timeout`` seconds, or PostgreSQL is away.
     """
 
-    def unit(self, actor: Actor, key: str | None = None) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction of your own; ``key`` is an idempotency key (unique per actor), or None."""
+    def unit(
+        self, actor: Actor, key: str | None = None, *, body: bytes = b""
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction of your own. With ``key`` it is done at most once for each actor in 24 hours.
+
+        Args:
+            actor: who it is done for.
+            key: an idempotency key, or None.
+            body: the SHA-256 of what was asked; the same key with another one is refused.
+
+        Raises:
+            Repeated: it has been done. Let it pass: the kernel sends the answer given to ``tx.remember`` then.
+            Invalid, Conflict: the key was used with another body; it is in use right now.
+        """
         ...
 
 

@@ -66,7 +66,9 @@ class Documents(Protocol):
         """Return the text of all its pages, separated by form feeds."""
         ...
 
-    async def search(self, actor: Actor, query: str, *, limit: int = 20, cursor: str | None = None) -> Page[DocumentHit]:
+    async def search(
+        self, actor: Actor, query: str, *, limit: int = 20, cursor: str | None = None
+    ) -> Page[DocumentHit]:
         """Return the documents that match ``query``, best first."""
         ...
 

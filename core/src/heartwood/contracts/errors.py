@@ -17,6 +17,7 @@
     │   │   ├── PluginUnavailable         the plugin behind the prefix is not running
     │   │   └── DatabaseUnavailable       PostgreSQL gave no connection in time
     │   └── OutOfSpace               507  the disk floor is reached
+    ├── Repeated                     this idempotency key has its answer, which is sent again
     ├── NotReady                     raised in a lifespan: the upstream is not there yet, try again
     ├── Discard                      raised in a job: it cannot succeed, do not retry
     └── LeaseLost                    this attempt of a job no longer owns it; its results are not written
@@ -25,9 +26,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from heartwood.contracts.data import Stored
 
 
 class HeartwoodError(Exception):
@@ -161,6 +165,14 @@ class OutOfSpace(Problem):
 
     status = 507
     title = "Out of space"
+
+
+class Repeated(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+    """What an idempotency key stands for has been done; the kernel sends ``stored``, the answer of the first time."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(f"This was done before and answered with status {stored.status}")
+        self.stored = stored
 
 
 class NotReady(HeartwoodError):

@@ -1,0 +1,116 @@
+"""What the sub-commands share: the configuration, the database, a table on the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+
+    from heartwood.cli.app import Options
+    from heartwood.config.sources import Layers
+    from heartwood.contracts.data import Database
+    from heartwood.data.embedded import Dsn
+    from heartwood.data.migrations import MigrationSource
+    from heartwood.kernel import Settings
+
+T = TypeVar("T")
+
+CONFIG_EXIT = 78
+"""The exit status of a hub that will not start with this configuration (EX_CONFIG of sysexits.h)."""
+
+DEFAULT_FILES = (Path("plugins.toml"), Path("/etc/heartwood/plugins.toml"))
+
+
+def config_file(ctx: click.Context) -> Path | None:
+    """Return the configuration file that was named, else the first default that exists, else None."""
+    options: Options = ctx.obj
+    return options.config or next((path for path in DEFAULT_FILES if path.is_file()), None)
+
+
+def load_layers(ctx: click.Context) -> Layers:
+    """Return the file, the environment and the command line, read once."""
+    from heartwood.config.sources import read_layers
+
+    return read_layers(config_file(ctx), os.environ, ctx.obj.overrides)
+
+
+def load_settings(ctx: click.Context) -> Settings:
+    """Return the kernel's settings; exits 78 with every problem where there is one."""
+    from heartwood.config.findings import ConfigError
+    from heartwood.kernel import read_settings
+
+    try:
+        return read_settings(load_layers(ctx))
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(CONFIG_EXIT)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on a uvloop loop and return its result."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+@asynccontextmanager
+async def database_url(ctx: click.Context) -> AsyncIterator[Dsn]:
+    """Attach to the database, or start the embedded one, for as long as the context lasts."""
+    from heartwood.data.embedded import running_postgres
+    from heartwood.data.places import find_places
+    from heartwood.observe.logs import Logs
+
+    settings = load_settings(ctx)
+    places = find_places(settings.data, os.environ)
+    async with running_postgres(settings.data, places, Logs(settings.observe).logger()) as dsn:
+        yield dsn
+
+
+@asynccontextmanager
+async def database(ctx: click.Context, plugin: str = "core") -> AsyncIterator[Database]:
+    """Give a connection pool under the name ``plugin``, for as long as the context lasts."""
+    from heartwood.data.pool import Pool
+    from heartwood.observe.logs import Logs
+    from heartwood.observe.metrics import Metrics
+
+    settings = load_settings(ctx)
+    async with database_url(ctx) as dsn:
+        pool = Pool(dsn, settings.data, Logs(settings.observe).logger(), Metrics())
+        await pool.open()
+        try:
+            yield pool.database(plugin)
+        finally:
+            await pool.close()
+
+
+def migration_sources(ctx: click.Context) -> Sequence[MigrationSource]:
+    """Return the migrations of the kernel and of every enabled plugin that can be imported, in order."""
+    from heartwood.kernel import Kernel
+
+    kernel = Kernel(load_layers(ctx), role="command")
+    return kernel.migration_sources()
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as a table on a terminal, and as tab-separated lines elsewhere."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        for row in rows:
+            click.echo("\t".join("" if cell is None else str(cell) for cell in row))
+        return
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)

@@ -1,0 +1,27 @@
+"""The address of a database, and what belongs to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@frozen
+class Dsn:
+    """Where the database is.
+
+    Args:
+        url: the address for requests and jobs: a role that may not change the schema, where there is one.
+        migrate_url: the address for migrations, back-ups and everything else that owns the tables.
+        embedded: whether it is the server that the hub runs itself.
+        bin_dir: the folder of ``pg_dump`` and the like, of the server's major version; None: whatever is on PATH.
+    """
+
+    url: str
+    migrate_url: str
+    embedded: bool = False
+    bin_dir: Path | None = None

@@ -1,0 +1,213 @@
+"""Metrics: one Prometheus registry a kernel, the kernel's own families, and those of plugins behind a guard."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.metrics import MetricWrapperBase
+
+from heartwood.contracts.errors import HeartwoodError
+from heartwood.observe.names import PREFIX, SHARED, exposed, fault_of, series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.registry import Collector
+    from prometheus_client.samples import Sample
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+CORE = "core"
+MOST_LABEL_SETS = 200
+"""Label sets of one family that are exported; more mean that a label is not bounded."""
+
+
+class MetricRefused(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+    """A plugin's metric is named badly, or its name belongs to somebody else."""
+
+
+class Metrics:
+    """Everything that one kernel measures. Attributes are named as the family, without ``heartwood_``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.on_error: Callable[[str, BaseException], None] | None = None
+        self._names: dict[str, str] = {}
+        self._guards: dict[str, _Guard] = {}
+        self._states: dict[str, str] = {}
+        self._mine: list[Collector] = []
+        self._plugins()
+        self._requests()
+        self._work()
+        self.register(CORE, self._mine)
+
+    def _plugins(self) -> None:
+        self.build_info = self._new(Gauge, "build_info", "Version of heartwood and Python.", "version", "python")
+        self.build_info.labels(version("heartwood-hub"), platform.python_version()).set(1)
+        self.plugin_up = self._new(Gauge, "plugin_up", "Whether the plugin serves.", "plugin")
+        self.plugin_state = self._new(Gauge, "plugin_state", "The state the plugin is in now.", "plugin", "state")
+        self.plugin_import_seconds = self._new(Gauge, "plugin_import_seconds", "Time its import took.", "plugin")
+        self.plugin_start_seconds = self._new(Gauge, "plugin_start_seconds", "Time its start took.", "plugin")
+        self.plugin_errors_total = self._new(
+            Counter, "plugin_errors_total", "Errors by the place at which the plugin made them.", "plugin", "where"
+        )
+        self.metrics_dropped_total = self._new(
+            Counter, "metrics_dropped_total", "Label sets left out of a scrape, because there were too many.", "plugin"
+        )
+
+    def _requests(self) -> None:
+        self.http_request_duration_seconds = self._new(
+            Histogram, "http_request_duration_seconds", "Time to serve a request by route template.",
+            "method", "route", "status",
+        )  # fmt: skip
+        self.http_requests_in_flight = self._new(Gauge, "http_requests_in_flight", "Requests being served now.")
+        self.live_clients = self._new(Gauge, "live_clients", "Open live-update streams.")
+        self.user_activity_total = self._new(
+            Counter, "user_activity_total", "Actions taken by people, never by name.", "plugin", "action"
+        )
+        self.loop_lag_seconds = self._new(Gauge, "loop_lag_seconds", "How late the event loop answered last.")
+        self.loop_blocked_total = self._new(
+            Counter, "loop_blocked_total", "Times the event loop was blocked, by the plugin that did it.", "plugin"
+        )
+
+    def _work(self) -> None:
+        task = ("plugin", "task")
+        self.task_runs_total = self._new(Counter, "task_runs_total", "Runs of background tasks.", *task)
+        self.task_failures_total = self._new(Counter, "task_failures_total", "Runs that raised.", *task)
+        self.task_last_success_timestamp_seconds = self._new(
+            Gauge, "task_last_success_timestamp_seconds", "When the task last succeeded.", *task
+        )
+        self.database_wait_seconds = self._new(
+            Histogram, "database_wait_seconds", "Time spent waiting for a connection.", "plugin"
+        )
+        self.database_query_seconds = self._new(Histogram, "database_query_seconds", "Time a query took.", "plugin")
+        self.jobs = self._new(Gauge, "jobs", "Background jobs by state.", "queue", "state")
+
+    def _new(self, kind: type[M], name: str, documentation: str, *labels: str) -> M:
+        made = kind(PREFIX + name, documentation, labels, registry=None)
+        self._mine.append(made)
+        return made
+
+    def register(self, plugin: str, collectors: Iterable[Collector], *, prefixes: Iterable[str] = ()) -> None:
+        """Export the instruments and collectors of ``plugin``; all of them, or none where one is refused.
+
+        Names start with ``heartwood_<plugin>_`` or ``heartwood_<prefix>_``, or stand in the shared list. A collector
+        without ``describe()`` is looked at in each scrape instead, and what it may not export is left out.
+
+        Raises:
+            MetricRefused: a name is bad or taken; the message names both owners.
+        """
+        collectors = list(collectors)
+        names: dict[str, str] = {}
+        for collector in collectors:
+            for family in _described(collector):
+                fault = self.fault_of(plugin, family, prefixes, names)
+                if fault:
+                    msg = f"plugin {plugin!r}: metric {exposed(family.name, family.type)} {fault}"
+                    raise MetricRefused(msg)
+                names |= dict.fromkeys(series(family.name, family.type), plugin)
+        guard = _Guard(self, plugin, collectors, tuple(prefixes))
+        self.registry.register(guard)
+        self._guards[plugin] = guard
+        self._names |= names
+
+    def unregister(self, plugin: str) -> None:
+        """Stop exporting what ``plugin`` registered; nothing happens where it registered nothing."""
+        guard = self._guards.pop(plugin, None)
+        if guard is not None:
+            self.registry.unregister(guard)
+            self._names = {name: owner for name, owner in self._names.items() if owner != plugin}
+
+    def fault_of(self, plugin: str, family: Metric, prefixes: Iterable[str], others: Iterable[str] = ()) -> str | None:
+        """Return why ``plugin`` may not export ``family``, in words, or None; ``others`` are names it has used up."""
+        name = exposed(family.name, family.type)
+        names = series(family.name, family.type)
+        owner = next((self._names[each] for each in names if self._names.get(each, plugin) != plugin), None)
+        if owner:
+            return f"belongs to {'the kernel' if owner == CORE else f'plugin {owner!r}'} already"
+        if set(names) & set(others):
+            return "is exported twice"
+        allowed = tuple(f"{PREFIX}{each}_" for each in (plugin, *prefixes))
+        if plugin != CORE and name not in SHARED and not name.startswith(allowed):
+            return f"must start with {' or '.join(allowed)}, or stand in the shared list"
+        return fault_of(family.name, family.type, family.documentation)
+
+    def plugin_changed(self, plugin: str, state: str, *, up: bool) -> None:
+        """Say that ``plugin`` is now in ``state``; ``up`` is whether it serves."""
+        before = self._states.get(plugin)
+        if before is not None and before != state:
+            self.plugin_state.remove(plugin, before)
+        self._states[plugin] = state
+        self.plugin_state.labels(plugin, state).set(1)
+        self.plugin_up.labels(plugin).set(up)
+
+    def count_error(self, plugin: str, where: str) -> None:
+        """Count an error of ``plugin`` at ``where``: ``route``, ``job``, ``task``, ``event``, ``metrics`` and so on."""
+        self.plugin_errors_total.labels(plugin, where).inc()
+
+
+class _Guard:
+    """All collectors of one owner. What one of them does wrong costs its own families, never the scrape."""
+
+    def __init__(self, metrics: Metrics, owner: str, collectors: list[Collector], prefixes: tuple[str, ...]) -> None:
+        self._metrics = metrics
+        self._owner = owner
+        self._collectors = collectors
+        self._prefixes = prefixes
+
+    def describe(self) -> list[Metric]:
+        """Claim no names: that is what :meth:`Metrics.register` does, with better words."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families that are fit to be exported."""
+        used: set[str] = set()
+        for collector in self._collectors:
+            try:
+                families = [self._checked(family, used) for family in collector.collect()]
+            except Exception as error:  # noqa: BLE001  (a plugin's code may raise anything)
+                self._count(error)
+            else:
+                yield from families
+
+    def _checked(self, family: Metric, used: set[str]) -> Metric:
+        """Return ``family`` without ``_created`` samples and without label sets past the limit."""
+        fault = self._metrics.fault_of(self._owner, family, self._prefixes, used)
+        if fault:
+            msg = f"metric {exposed(family.name, family.type)} {fault}"
+            raise MetricRefused(msg)
+        used.update(series(family.name, family.type))
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        checked = Metric(family.name, family.documentation, family.type)
+        checked.samples = self._bounded(samples)
+        return checked
+
+    def _bounded(self, samples: list[Sample]) -> list[Sample]:
+        kept: list[Sample] = []
+        seen: set[tuple[str, ...]] = set()
+        dropped: set[tuple[str, ...]] = set()
+        for sample in samples:
+            float(sample.value)  # what is no number raises here, and not in the middle of the exposition
+            labels = tuple(value for name, value in sample.labels.items() if name not in ("le", "quantile"))
+            "".join(labels)  # and so does a label that is no text
+            if labels in seen or len(seen) < MOST_LABEL_SETS:
+                seen.add(labels)
+                kept.append(sample)
+            else:
+                dropped.add(labels)
+        if dropped:
+            self._metrics.metrics_dropped_total.labels(self._owner).inc(len(dropped))
+        return kept
+
+    def _count(self, error: BaseException) -> None:
+        self._metrics.count_error(self._owner, "metrics")
+        if self._metrics.on_error is not None:
+            self._metrics.on_error(self._owner, error)
+
+
+def _described(collector: Collector) -> Iterable[Metric]:
+    describe = getattr(collector, "describe", None)
+    return describe() if describe else ()
