@@ -36,9 +36,20 @@ def _cluster():
     data = base / "data"
     subprocess.run(
         [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C"],
-        check=True, stdout=subprocess.DEVNULL, **user,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        **user,
     )
-    options = ["-c", "fsync=off", "-c", "listen_addresses=", "-c", f"unix_socket_directories={base}", "-c", "max_connections=200"]
+    options = [
+        "-c",
+        "fsync=off",
+        "-c",
+        "listen_addresses=",
+        "-c",
+        f"unix_socket_directories={base}",
+        "-c",
+        "max_connections=200",
+    ]
     server = subprocess.Popen(
         [binaries / "postgres", "-D", data, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user
     )

@@ -110,15 +110,15 @@ async def test_upgrade_makes_core_queue_and_plugins(dsn, db, package):
 
     done = await migrations.upgrade(dsn, [NOTES, shop, CORE], LOG)
 
-    assert ["core", "notes", "shop"] == list(done)
+    assert list(done) == ["core", "notes", "shop"]
     assert Upgraded("notes", ("0001", "0002")) == done["notes"]
     assert Upgraded("shop", ("shop_0001", "shop_0002")) == done["shop"]
     assert {"person", "token", "audit", "idempotency", "subscription", "alembic_version"} <= await _tables(db, "core")
     assert {"note", "alembic_version"} == await _tables(db, "notes")
     assert {"thing", "alembic_version"} == await _tables(db, "shop")
-    assert [("owner", "owner")] == [tuple(row) for row in await db.fetch("select name, role from core.person")]
+    assert [tuple(row) for row in await db.fetch("select name, role from core.person")] == [("owner", "owner")]
     again = await migrations.upgrade(dsn, [CORE, NOTES, shop], LOG)
-    assert [()] * 3 == [result.applied for result in again.values()]
+    assert [result.applied for result in again.values()] == [()] * 3
 
 
 async def test_pgqueuer_finds_its_schema_up_to_date(dsn, db):
@@ -128,14 +128,14 @@ async def test_pgqueuer_finds_its_schema_up_to_date(dsn, db):
     settings = QueryBuilderEnvironment(DBSettings(db_schema="queue"))
     plan = await Queries(AsyncpgDriver(db), settings).plan_upgrade()
 
-    assert [] == list(plan.statements)
+    assert list(plan.statements) == []
 
 
 async def test_core_has_no_drift(dsn):
     """What the kernel's revisions make is exactly what its tables describe, and no published revision changed."""
     await migrations.upgrade(dsn, [CORE], LOG)
 
-    assert {"core": []} == await migrations.check(dsn, [CORE])
+    assert await migrations.check(dsn, [CORE]) == {"core": []}
 
 
 def test_every_revision_of_the_kernel_is_published():
@@ -189,8 +189,8 @@ async def test_a_failing_plugin_is_rolled_back_and_the_others_go_on(dsn, db, pac
 
     assert "division by zero" in str(done["broken"].error)
     assert "syntax error" in str(done["wrong"].error)
-    assert ((), ()) == (done["broken"].applied, done["wrong"].applied)
-    assert ("0001", "0002") == done["notes"].applied
+    assert (done["broken"].applied, done["wrong"].applied) == ((), ())
+    assert done["notes"].applied == ("0001", "0002")
     schemas = {row[0] for row in await db.fetch("select nspname from pg_namespace")}
     assert not {"broken", "wrong"} & schemas
 
@@ -210,9 +210,9 @@ async def test_a_plugin_continues_where_it_stands(dsn, db):
     first = MigrationSource("notes", NOTES.tables[:1])
     await migrations.upgrade(dsn, [first], LOG)
 
-    assert {"notes": ["0002"]} == await migrations.pending(db, [NOTES])
+    assert await migrations.pending(db, [NOTES]) == {"notes": ["0002"]}
     assert {"notes": Upgraded("notes", ("0002",))} == await migrations.upgrade(dsn, [NOTES], LOG)
-    assert {} == await migrations.pending(db, [NOTES])
+    assert await migrations.pending(db, [NOTES]) == {}
 
 
 async def test_an_unknown_revision_is_refused_and_never_downgraded(dsn, db):
@@ -223,10 +223,10 @@ async def test_an_unknown_revision_is_refused_and_never_downgraded(dsn, db):
     standing = (await migrations.standings(db, [older]))["notes"]
     done = await migrations.upgrade(dsn, [older], LOG)
 
-    assert ("0002", "0001", ()) == (standing.current, standing.head, standing.pending)
+    assert (standing.current, standing.head, standing.pending) == ("0002", "0001", ())
     assert "at revision '0002', which the installed version of plugin 'notes' does not know" in standing.problem
     assert standing.problem == str(done["notes"].error)
-    assert "0002" == await db.fetchval("select version_num from notes.alembic_version")
+    assert await db.fetchval("select version_num from notes.alembic_version") == "0002"
 
 
 async def test_tables_without_a_version_row_are_refused_until_adopted(dsn, db, package):
@@ -239,8 +239,8 @@ async def test_tables_without_a_version_row_are_refused_until_adopted(dsn, db, p
     adopted = await migrations.adopt(dsn, shop)
 
     assert "heartwood db adopt shop" in str(refused)
-    assert "shop_0002" == adopted
-    assert {} == await migrations.pending(db, [shop])
+    assert adopted == "shop_0002"
+    assert await migrations.pending(db, [shop]) == {}
     with pytest.raises(MigrationError, match="is at revision 'shop_0002' already"):
         await migrations.adopt(dsn, shop)
 
@@ -256,8 +256,8 @@ async def test_adopting_refuses_tables_that_differ(dsn, db, package):
     with pytest.raises(MigrationError, match="has no revision 'shop_9'"):
         await migrations.adopt(dsn, shop, "shop_9")
 
-    assert "shop_0001" == await migrations.adopt(dsn, shop, "shop_0001")
-    assert {"shop": ["shop_0002"]} == await migrations.pending(db, [shop])
+    assert await migrations.adopt(dsn, shop, "shop_0001") == "shop_0001"
+    assert await migrations.pending(db, [shop]) == {"shop": ["shop_0002"]}
 
 
 async def test_check_finds_drift_and_forbidden_foreign_keys(dsn, db, package):
@@ -268,8 +268,8 @@ async def test_check_finds_drift_and_forbidden_foreign_keys(dsn, db, package):
 
     faults = await migrations.check(dsn, [NOTES, shop])
 
-    assert ["forbidden foreign key: to_shop references shop.thing"] == faults["notes"]
-    assert 1 == len(faults["shop"])
+    assert faults["notes"] == ["forbidden foreign key: to_shop references shop.thing"]
+    assert len(faults["shop"]) == 1
     assert faults["shop"][0].startswith("add column: shop thing price")
 
 
@@ -280,12 +280,12 @@ async def test_check_finds_a_published_revision_that_changed(dsn, package):
     first = shop.folder / "0001_first.py"
     (shop.folder / "published.sha256").write_text(f"{hashlib.sha256(first.read_bytes()).hexdigest()}  0001_first.py\n")
 
-    assert [] == (await migrations.check(dsn, [shop]))["shop"]
+    assert (await migrations.check(dsn, [shop]))["shop"] == []
     first.write_text(first.read_text() + "# touched\n")
 
-    assert ["0001_first.py changed after it was published; put it back, and write a new revision"] == (
+    assert (
         await migrations.check(dsn, [shop])
-    )["shop"]
+    )["shop"] == ["0001_first.py changed after it was published; put it back, and write a new revision"]
 
 
 async def test_a_revision_is_written_from_the_tables_of_its_plugin_alone(dsn, db, package):
@@ -296,11 +296,11 @@ async def test_a_revision_is_written_from_the_tables_of_its_plugin_alone(dsn, db
 
     path = await migrations.write_revision(dsn, shop, "Prices of things")
 
-    assert "0003_prices_of_things.py" == path.name
+    assert path.name == "0003_prices_of_things.py"
     assert 'revision = "shop_0003"\ndown_revision = "shop_0002"' in path.read_text()
     assert "other" not in path.read_text()
-    assert ("shop_0003",) == (await migrations.upgrade(dsn, [shop], LOG))["shop"].applied
-    assert [] == (await migrations.check(dsn, [shop]))["shop"]
+    assert (await migrations.upgrade(dsn, [shop], LOG))["shop"].applied == ("shop_0003",)
+    assert (await migrations.check(dsn, [shop]))["shop"] == []
     with pytest.raises(MigrationError, match="single file"):
         await migrations.write_revision(dsn, NOTES, "more")
 
@@ -315,14 +315,14 @@ async def test_a_removed_plugin_is_an_orphan_until_purged(dsn, db):
         "values (0, 'queued', 'notes.a'), (0, 'queued', 'notes2.a')"
     )
 
-    assert [] == await migrations.orphans(db, ["notes"])
-    assert ["notes"] == await migrations.orphans(db, [])
+    assert await migrations.orphans(db, ["notes"]) == []
+    assert await migrations.orphans(db, []) == ["notes"]
     assert {"core": Upgraded("core")} == await migrations.upgrade(dsn, [CORE], LOG)
     assert await migrations.purge(dsn, "notes")
 
-    assert [] == await migrations.orphans(db, [])
-    assert ["notes2"] == [row[0] for row in await db.fetch("select plugin from core.subscription")]
-    assert ["notes2.a"] == [row[0] for row in await db.fetch("select entrypoint from queue.pgqueuer")]
+    assert await migrations.orphans(db, []) == []
+    assert [row[0] for row in await db.fetch("select plugin from core.subscription")] == ["notes2"]
+    assert [row[0] for row in await db.fetch("select entrypoint from queue.pgqueuer")] == ["notes2.a"]
     assert not await migrations.purge(dsn, "notes")
 
 
@@ -354,11 +354,11 @@ def test_four_processes_that_start_at_once_migrate_once(dsn):
     argv = [sys.executable, "-c", textwrap.dedent(code), dsn]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     processes = [subprocess.Popen(argv, **pipes) for _ in range(4)]
-    assert ["ready\n"] * 4 == [process.stdout.readline() for process in processes]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
 
     outputs = _all_at_once(processes)
 
-    assert [0] * 4 == [process.returncode for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
     assert [[], [], [], list(CORE.revisions())] == sorted(json.loads(output) for output in outputs)
 
 
@@ -386,7 +386,7 @@ async def test_the_lock_is_given_back(dsn, db):
     """After an upgrade that failed, nobody holds the lock of the migrations."""
     await migrations.upgrade(dsn, [MigrationSource("wrong", (Migration("0001", "oops"),))], LOG)
 
-    assert 0 == await db.fetchval("select count(*) from pg_locks where locktype = 'advisory'")
+    assert await db.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ async def test_revisions_that_do_not_fit_are_one_plugins_problem(db, package, te
     found = await migrations.standings(db, [shop, NOTES])
 
     assert message in found["shop"].problem
-    assert ("0001", "0002") == found["notes"].pending
+    assert found["notes"].pending == ("0001", "0002")
 
 
 @pytest.mark.parametrize("revisions", [("0002", "0001"), ("0001", "0001")])
@@ -434,4 +434,4 @@ async def test_an_upgrade_waits_only_a_while_for_a_table_in_use(dsn, db, monkeyp
         done = await asyncio.wait_for(migrations.upgrade(dsn, [NOTES], LOG), 20)
 
     assert isinstance(done["notes"].error, asyncpg.LockNotAvailableError)
-    assert {"notes": ["0002"]} == await migrations.pending(db, [NOTES])
+    assert await migrations.pending(db, [NOTES]) == {"notes": ["0002"]}

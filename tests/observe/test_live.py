@@ -37,9 +37,7 @@ class Watched:
         self.stream = io.StringIO()
         self.blocks = []
         log = Logs(ObserveSettings(), self.stream).logger()
-        self.live = LiveThread(
-            listen, lag=lag, dead=dead, owner_of=owner_of, log=log, on_block=self.blocks.append
-        )
+        self.live = LiveThread(listen, lag=lag, dead=dead, owner_of=owner_of, log=log, on_block=self.blocks.append)
 
     def __enter__(self):
         self.live.start(asyncio.get_running_loop())
@@ -52,18 +50,13 @@ class Watched:
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
 
-@pytest.fixture(name="event_loop_policy", params=["asyncio", "uvloop"])
-def _event_loop_policy(request):
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
-
-
 async def test_a_running_loop_is_alive():
     """While the loop runs the answer is 200 and one word, on GET and HEAD, and nothing else is there."""
     with Watched() as watched:
-        assert (200, b"alive\n") == await asyncio.to_thread(ask, watched.live)
-        assert (200, b"") == await asyncio.to_thread(ask, watched.live, method="HEAD")
-        assert (404, b"not found\n") == await asyncio.to_thread(ask, watched.live, "/business/health")
-    assert [] == watched.entries()
+        assert await asyncio.to_thread(ask, watched.live) == (200, b"alive\n")
+        assert await asyncio.to_thread(ask, watched.live, method="HEAD") == (200, b"")
+        assert await asyncio.to_thread(ask, watched.live, "/business/health") == (404, b"not found\n")
+    assert watched.entries() == []
 
 
 async def test_a_blocked_loop_is_reported_once_with_its_plugin():
@@ -73,13 +66,27 @@ async def test_a_blocked_loop_is_reported_once_with_its_plugin():
         while not watched.blocks:  # this is the block
             assert time.monotonic() < deadline, "the block was not found"
             time.sleep(0.01)
-        assert ["slow"] == watched.blocks
+        assert watched.blocks == ["slow"]
         time.sleep(0.3)  # the same block, still going on
     [entry] = watched.entries()
-    assert ("loop.blocked", "slow", "warning") == (entry["event"], entry["plugin"], entry["level"])
+    assert (entry["event"], entry["plugin"], entry["level"]) == ("loop.blocked", "slow", "warning")
     assert "test_a_blocked_loop_is_reported_once_with_its_plugin" in entry["stack"]
     assert entry["seconds"] >= 0.05
-    assert ["slow"] == watched.blocks
+    assert watched.blocks == ["slow"]
+
+
+def test_a_block_of_uvloop_is_found_too():
+    """The loop of the server is watched as the one of the standard library is."""
+
+    async def block():
+        with Watched(owner_of=lambda file: "slow" if file == __file__ else None) as watched:
+            deadline = time.monotonic() + 10
+            while not watched.blocks and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return watched.blocks
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(block()) == ["slow"]
 
 
 async def test_the_innermost_plugin_did_it():
@@ -91,8 +98,8 @@ async def test_the_innermost_plugin_did_it():
     with Watched() as unknown:
         while not unknown.blocks and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert ["caller"] == watched.blocks
-    assert ["core"] == unknown.blocks
+    assert watched.blocks == ["caller"]
+    assert unknown.blocks == ["core"]
 
 
 async def test_two_blocks_are_two_reports(eventually):
@@ -103,7 +110,7 @@ async def test_two_blocks_are_two_reports(eventually):
             while len(watched.blocks) < count and time.monotonic() < deadline:
                 time.sleep(0.01)
             await eventually(lambda: watched.live.lag < 0.05)
-    assert ["core", "core"] == watched.blocks
+    assert watched.blocks == ["core", "core"]
 
 
 async def test_live_is_503_once_the_loop_is_dead(eventually):
@@ -119,18 +126,18 @@ async def test_live_is_503_once_the_loop_is_dead(eventually):
         asker = threading.Thread(target=until_dead)
         asker.start()
         asker.join()  # this is the block
-        assert (200, b"alive\n") == answers[0]
-        assert 503 == answers[-1][0]
+        assert answers[0] == (200, b"alive\n")
+        assert answers[-1][0] == 503
         assert answers[-1][1].startswith(b"blocked for ")
         await eventually(lambda: watched.live.lag < 0.3)
-        assert (200, b"alive\n") == await asyncio.to_thread(ask, watched.live)
+        assert await asyncio.to_thread(ask, watched.live) == (200, b"alive\n")
 
 
 async def test_a_silent_client_holds_up_nobody():
     """Somebody who connects and says nothing keeps neither the next answer nor the end waiting."""
     with Watched() as watched:
         silent = socket.create_connection(watched.live.address)
-        assert (200, b"alive\n") == await asyncio.to_thread(ask, watched.live)
+        assert await asyncio.to_thread(ask, watched.live) == (200, b"alive\n")
     silent.close()
 
 
@@ -155,5 +162,5 @@ async def test_nothing_listens_where_nothing_is_asked_for():
         deadline = time.monotonic() + 10
         while not watched.blocks and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert ["core"] == watched.blocks
+    assert watched.blocks == ["core"]
     assert before == threading.active_count()

@@ -72,13 +72,15 @@ def test_promtool_finds_nothing_to_say(metrics):
     observe_everything(metrics)
     text = generate_latest(metrics.registry)
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
-    assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
     families = [line for line in text.decode().splitlines() if line.startswith("# TYPE")]
     without_samples = [
-        line.split()[2] for line in families if not any(s.startswith(line.split()[2]) for s in text.decode().splitlines())
+        line.split()[2]
+        for line in families
+        if not any(s.startswith(line.split()[2]) for s in text.decode().splitlines())
     ]
-    assert 19 == len(families)
-    assert [] == without_samples
+    assert len(families) == 19
+    assert without_samples == []
 
 
 def test_no_created_series(metrics):
@@ -106,7 +108,7 @@ def test_a_raising_collector_is_skipped_and_counted(metrics):
     text = scraped(metrics)
     assert "heartwood_ocr_pages 0.0" in text
     assert "heartwood_broken_pages 0.0" in text
-    assert [("broken", "the sensor is gone")] == told
+    assert told == [("broken", "the sensor is gone")]
     assert 'heartwood_plugin_errors_total{plugin="broken",where="metrics"} 1.0' in scraped(metrics)
 
 
@@ -127,14 +129,14 @@ def test_what_cannot_be_exported_never_breaks_the_scrape(metrics, odd):
     metrics.register("ocr", [Yielding(odd), Yielding(family("heartwood_ocr_good"))])
     text = scraped(metrics)
     assert 'heartwood_ocr_good{kind="a"} 1.0' in text
-    assert 1 == text.count("# TYPE heartwood_build_info")
+    assert text.count("# TYPE heartwood_build_info") == 1
     assert 'heartwood_plugin_errors_total{plugin="ocr",where="metrics"} 1.0' in scraped(metrics)
 
 
 def test_a_family_exported_twice_is_left_out_the_second_time(metrics):
     """Two collectors of one plugin cannot write the same family into one scrape."""
     metrics.register("ocr", [Yielding(family()), Yielding(family())])
-    assert 1 == scraped(metrics).count("# TYPE heartwood_ocr_pages")
+    assert scraped(metrics).count("# TYPE heartwood_ocr_pages") == 1
 
 
 @pytest.mark.parametrize(
@@ -145,16 +147,28 @@ def test_a_family_exported_twice_is_left_out_the_second_time(metrics):
             "plugin 'ocr': metric pages must start with heartwood_ocr_ or heartwood_documents_, "
             "or stand in the shared list",
         ),
-        (gauge("heartwood_ocr_Pages"), "plugin 'ocr': metric heartwood_ocr_Pages is not lower-case words with underscores"),
+        (
+            gauge("heartwood_ocr_Pages"),
+            "plugin 'ocr': metric heartwood_ocr_Pages is not lower-case words with underscores",
+        ),
         (gauge("heartwood_ocr_pages", ""), "plugin 'ocr': metric heartwood_ocr_pages has no help text"),
-        (gauge("heartwood_ocr_done_percent"), "plugin 'ocr': metric heartwood_ocr_done_percent is in percent; use ratio"),
+        (
+            gauge("heartwood_ocr_done_percent"),
+            "plugin 'ocr': metric heartwood_ocr_done_percent is in percent; use ratio",
+        ),
         (
             gauge("heartwood_ocr_wait_milliseconds"),
             "plugin 'ocr': metric heartwood_ocr_wait_milliseconds is in milliseconds; use seconds",
         ),
         (gauge("heartwood_ocr_size_kb"), "plugin 'ocr': metric heartwood_ocr_size_kb is in kb; use bytes"),
-        (gauge("heartwood_ocr_pages_total"), "plugin 'ocr': metric heartwood_ocr_pages_total ends in _total and is a gauge"),
-        (gauge("heartwood_ocr_page_counter"), "plugin 'ocr': metric heartwood_ocr_page_counter has its type in its name"),
+        (
+            gauge("heartwood_ocr_pages_total"),
+            "plugin 'ocr': metric heartwood_ocr_pages_total ends in _total and is a gauge",
+        ),
+        (
+            gauge("heartwood_ocr_page_counter"),
+            "plugin 'ocr': metric heartwood_ocr_page_counter has its type in its name",
+        ),
         (gauge("heartwood_ai_models"), "plugin 'ocr': metric heartwood_ai_models belongs to plugin 'ai' already"),
         (gauge("heartwood_build_info"), "plugin 'ocr': metric heartwood_build_info belongs to the kernel already"),
         (
@@ -185,7 +199,9 @@ def test_the_same_instrument_twice_is_refused(metrics):
 def test_prefix_and_shared_names_are_allowed(metrics):
     """Names may start with the plugin or its prefix, or stand in the shared list."""
     mine = Histogram("heartwood_document_stage_duration_seconds", "Stages.", ["stage"], registry=None)
-    metrics.register("ocr", [mine, gauge("heartwood_documents_waiting"), gauge("heartwood_ocr_pages")], prefixes=["documents"])
+    metrics.register(
+        "ocr", [mine, gauge("heartwood_documents_waiting"), gauge("heartwood_ocr_pages")], prefixes=["documents"]
+    )
     mine.labels("probe").observe(1)
     assert 'heartwood_document_stage_duration_seconds_count{stage="probe"} 1.0' in scraped(metrics)
 
@@ -206,7 +222,7 @@ def test_a_label_without_bound_is_cut_and_counted(metrics):
     metrics.register("ocr", [pages])
     for number in range(MOST_LABEL_SETS + 7):
         pages.labels(str(number)).set(1)
-    assert MOST_LABEL_SETS == scraped(metrics).count("heartwood_ocr_pages{")
+    assert scraped(metrics).count("heartwood_ocr_pages{") == MOST_LABEL_SETS
     assert 'heartwood_metrics_dropped_total{plugin="ocr"} 7.0' in scraped(metrics)
 
 
@@ -215,5 +231,5 @@ def test_a_plugin_is_in_one_state(metrics):
     metrics.plugin_changed("ocr", "retrying", up=False)
     metrics.plugin_changed("ocr", "running", up=True)
     states = [line for line in scraped(metrics).splitlines() if line.startswith("heartwood_plugin_state{")]
-    assert ['heartwood_plugin_state{plugin="ocr",state="running"} 1.0'] == states
+    assert states == ['heartwood_plugin_state{plugin="ocr",state="running"} 1.0']
     assert 'heartwood_plugin_up{plugin="ocr"} 1.0' in scraped(metrics)

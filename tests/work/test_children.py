@@ -77,7 +77,7 @@ async def _pool():
     yield pool
     await pool.close()
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
-    assert [] == left, "a child outlived the pool, or was never reaped"
+    assert left == [], "a child outlived the pool, or was never reaped"
 
 
 def python(code: str) -> list[str]:
@@ -109,7 +109,7 @@ async def test_child_is_niced_alone_and_knows_no_secret(pool, monkeypatch):
     found = await pool.call("child_functions:where", {})
     assert found["pid"] == found["group"]
     assert found["nice"] >= 5
-    assert ("1", None) == (found["omp"], found["secret"])
+    assert (found["omp"], found["secret"]) == ("1", None)
 
 
 async def test_child_is_used_again_and_recycled():
@@ -139,7 +139,7 @@ async def test_broken_call_says_why_and_the_pool_goes_on(pool, function, limits,
         await pool.call(f"child_functions:{function}", {}, limits=limits)
     assert sentence in caught.value.reason
     assert limit == caught.value.limit
-    assert {"again": 1} == await pool.call("child_functions:echo", {"again": 1})
+    assert await pool.call("child_functions:echo", {"again": 1}) == {"again": 1}
 
 
 async def test_answer_is_bounded(pool):
@@ -150,7 +150,7 @@ async def test_answer_is_bounded(pool):
 
 async def test_what_a_library_prints_does_not_disturb_the_answer(pool):
     """The socket is not the child's standard input or output."""
-    assert "heard" == await pool.call("child_functions:noisy", {})
+    assert await pool.call("child_functions:noisy", {}) == "heard"
 
 
 async def test_no_more_children_than_places(pool):
@@ -230,15 +230,15 @@ async def test_program_reads_inputs_and_writes_output(boxed, pool, tmp_path):
     output.mkdir()
     code = "import sys, pathlib; pathlib.Path(sys.argv[2], 'copy').write_bytes(pathlib.Path(sys.argv[1]).read_bytes())"
     done = await pool.run([*python(code), "{input}", "{output}"], inputs={"input": source}, output=output)
-    assert (0, b"") == (done.status, done.stderr)
-    assert b"bytes from outside" == (output / "copy").read_bytes()
+    assert (done.status, done.stderr) == (0, b"")
+    assert (output / "copy").read_bytes() == b"bytes from outside"
     assert boxed == await pool.sandboxed()
 
 
 async def test_program_gets_stdin_and_its_status_is_returned(boxed, pool):
     """Input, output, error output and a status other than 0 come back; none of it raises."""
     done = await pool.run(["sh", "-c", "cat; echo oh >&2; exit 4"], stdin=b"hello" * 100_000)
-    assert (4, b"hello" * 100_000, b"oh\n") == (done.status, done.stdout, done.stderr)
+    assert (done.status, done.stdout, done.stderr) == (4, b"hello" * 100_000, b"oh\n")
 
 
 async def test_program_that_is_not_there(boxed, pool):
@@ -275,7 +275,7 @@ async def test_program_cannot_write_a_huge_file_or_take_all_memory(boxed, pool, 
                 print(type(error).__name__)
     """
     done = await pool.run([*python(code), "{output}"], output=tmp_path, limits=Limits(file=1 << 20))
-    assert b"MemoryError\nOSError\n" == done.stdout
+    assert done.stdout == b"MemoryError\nOSError\n"
 
 
 async def test_sandbox_shows_nothing_of_the_machine(pool):
@@ -297,7 +297,7 @@ async def test_sandbox_shows_nothing_of_the_machine(pool):
     done = await pool.run(python(code.replace("22", str(port))))
     listener.close()
     await listener.wait_closed()
-    assert b"refused refused refused refused allowed\n" == done.stdout
+    assert done.stdout == b"refused refused refused refused allowed\n"
 
 
 async def test_required_sandbox_refuses_without_it(monkeypatch):
@@ -316,7 +316,7 @@ async def test_missing_sandbox_is_said_once(monkeypatch):
     pool = ChildPool(ChildSettings(), structlog.wrap_logger(lines, processors=[]))
     await asyncio.gather(*(pool.run(["/usr/bin/true"]) for _ in range(3)))
     await pool.close()
-    assert ["children.no_sandbox"] == [call.kwargs["event"] for call in lines.calls]
+    assert [call.kwargs["event"] for call in lines.calls] == ["children.no_sandbox"]
 
 
 def test_children_work_under_uvloop():
@@ -324,8 +324,8 @@ def test_children_work_under_uvloop():
 
     async def use() -> None:
         pool = ChildPool(ChildSettings(pool=1), structlog.get_logger())
-        assert {"a": b"b"} == await pool.call("child_functions:echo", {"a": b"b"})
-        assert b"hello" == (await pool.run(["sh", "-c", "cat"], stdin=b"hello")).stdout
+        assert await pool.call("child_functions:echo", {"a": b"b"}) == {"a": b"b"}
+        assert (await pool.run(["sh", "-c", "cat"], stdin=b"hello")).stdout == b"hello"
         with pytest.raises(ChildFailed, match="longer than"):
             await pool.call("child_functions:spin", {}, limits=Limits(wall=0.3))
         with pytest.raises(ChildFailed, match="processor time"):
@@ -335,7 +335,7 @@ def test_children_work_under_uvloop():
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(use())
-    assert [] == psutil.Process().children(recursive=True)
+    assert psutil.Process().children(recursive=True) == []
 
 
 def test_children_end_with_their_parent(tmp_path, functions):
@@ -360,14 +360,14 @@ def test_children_end_with_their_parent(tmp_path, functions):
         children = me.children(recursive=True)
         hub.kill()
     _, alive = psutil.wait_procs(children, timeout=5)
-    assert [] == [child for child in alive if _runs(child.pid)]
+    assert [child for child in alive if _runs(child.pid)] == []
 
 
 def test_child_module_is_light():
     """A child imports nothing outside the standard library before its first call."""
     heavy = "('attrs', 'attr', 'asyncio', 'asyncpg')"
     code = f"import sys, heartwood.work.child; print([m for m in {heavy} if m in sys.modules])"
-    assert "[]\n" == subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_launcher_runs_by_itself():
@@ -379,4 +379,4 @@ def test_launcher_runs_by_itself():
     done = subprocess.run(
         [*argv, setup, "sh", "-c", "ulimit -n; ulimit -t"], check=True, capture_output=True, text=True
     )
-    assert "20\n5\n" == done.stdout
+    assert done.stdout == "20\n5\n"

@@ -11,17 +11,13 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from datetime import date, datetime, time
 from enum import Enum
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
-from uuid import UUID
 
 import attrs
-from cattrs import ClassValidationError, Converter, IterableValidationError
-from cattrs.errors import AttributeValidationNote, IterableValidationNote
+from cattrs import Converter
 
 from heartwood.contracts.errors import Fault, HeartwoodError
 from heartwood.contracts.settings import Secret
@@ -85,7 +81,7 @@ def structure(
         return None, list(_faults(error, ""))
 
 
-@lru_cache(maxsize=None)
+@cache
 def reader(cls: Any) -> Hook:
     """Return the quick ``(value, cls) -> instance`` for JSON; it stops at the first fault and raises anything.
 

@@ -190,11 +190,12 @@ def _console(stream: TextIO) -> tuple[Any, ...]:
     )
 
 
-def _printable(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in entry.items():
-        if key != "exc_info" and not isinstance(value, int | float | None):
-            entry[key] = _safe(_text_of(value))
-    return entry
+def _printable(_: Any, __: str, entry: MutableMapping[str, Any]) -> dict[str, Any]:
+    kept = (int, float, type(None))
+    return {
+        _safe(key): value if key == "exc_info" or isinstance(value, kept) else _safe(_text_of(value))
+        for key, value in entry.items()
+    }
 
 
 def _printable_trace(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

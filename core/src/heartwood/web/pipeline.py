@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Serve = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-VISIT = web.RequestKey("visit", Visit)
-"""Where a request keeps its visit."""
+ID = web.RequestKey("id", str)
+"""Where a request keeps its id (and not its visit, which would be a reference circle for each request)."""
 
 CLIENT_GONE = 499
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -69,7 +69,8 @@ class Pipeline:
         visits, owner, limit = self.visits, place.owner, place.limit
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            visit = request[VISIT] = Visit(request, limit)
+            visit = Visit(request, limit)
+            request[ID] = visit.id
             bind_request(visit.id)
             bind_plugin(owner)
             visits.add(visit)
@@ -86,8 +87,7 @@ class Pipeline:
 
     async def stamp(self, request: web.Request, response: web.StreamResponse) -> None:
         """Complete the headers of any answer (aiohttp's signal ``on_response_prepare``), and send no body to a HEAD."""
-        visit = request.get(VISIT)
-        self.headers.stamp(response, visit.id if visit is not None else secrets.token_hex(8))
+        self.headers.stamp(response, request.get(ID) or secrets.token_hex(8))
         if request.method == "HEAD":
             request.writer.length = 0
 

@@ -66,7 +66,7 @@ def _all() -> list[Binaries]:
     folders: list[Path] = []
     wheel = importlib.util.find_spec(WHEEL)
     if wheel is not None and wheel.origin is not None:
-        folders += Path(wheel.origin).parent.glob("pginstall*/bin")
+        folders += Path(wheel.origin).parent.glob("pginstall[0-9]*/bin")
     folders += DEBIAN.glob("*/bin")
     if on_path := shutil.which("initdb"):
         folders.append(Path(on_path).resolve().parent)
