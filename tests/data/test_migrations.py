@@ -283,9 +283,9 @@ async def test_check_finds_a_published_revision_that_changed(dsn, package):
     assert (await migrations.check(dsn, [shop]))["shop"] == []
     first.write_text(first.read_text() + "# touched\n")
 
-    assert (
-        await migrations.check(dsn, [shop])
-    )["shop"] == ["0001_first.py changed after it was published; put it back, and write a new revision"]
+    assert (await migrations.check(dsn, [shop]))["shop"] == [
+        "0001_first.py changed after it was published; put it back, and write a new revision"
+    ]
 
 
 async def test_a_revision_is_written_from_the_tables_of_its_plugin_alone(dsn, db, package):

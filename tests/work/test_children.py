@@ -201,7 +201,7 @@ async def test_cancelled_call_kills_its_child(pool, eventually):
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert not any("serve" in " ".join(_command(c)) for c in psutil.Process().children())
+    await eventually(lambda: not any("serve" in " ".join(_command(c)) for c in psutil.Process().children()))
 
 
 def _command(process: psutil.Process) -> list[str]:

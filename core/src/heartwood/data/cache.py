@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from heartwood.contracts.errors import HeartwoodError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from heartwood.data.settings import DataSettings
 
@@ -70,18 +70,113 @@ class MemoryCache:
 
 
 class RedisCache:
-    """Redis behind a switch: once it fails nobody waits for it, until a look in the background finds it back.
+    """Redis behind a switch: after an error nobody waits for it any more, until a look in the background finds it back.
 
-    While it is away ``get`` returns None and ``set`` does nothing, at once. What was deleted meanwhile would come back
-    with it, so those keys are remembered and deleted first; where they are too many, all keys of the hub are.
+    While it is away ``get`` returns None and ``set`` does nothing, at once. What was set or deleted in that time would
+    come back as it was before, so all keys of the hub are dropped first where there was something of the kind.
+
+    Args:
+        client: a ``redis.asyncio.Redis`` with short time-outs and no retry of its own.
+        log: a structlog logger; it gets one line when Redis is lost and one when it is back.
     """
 
     def __init__(self, client: Any, log: Any) -> None:
         self._client = client
         self._log = log
+        self._missed = False
         self._look: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """Return what was set, or None."""
-        value: bytes | None = await self._ask(self._client.get, PREFIX + key)
+        value: bytes | None = await self._ask(lambda: self._client.get(PREFIX + key))
         return value
+
+    async def set(self, key: str, value: bytes, *, ttl: float) -> None:
+        """Keep ``value`` for at most ``ttl`` seconds."""
+        if ttl <= 0:
+            await self.delete(key)
+        else:
+            await self._ask(lambda: self._client.set(PREFIX + key, value, px=max(1, int(ttl * 1000))), writes=True)
+
+    async def delete(self, key: str) -> None:
+        """Forget ``key``."""
+        await self._ask(lambda: self._client.delete(PREFIX + key), writes=True)
+
+    async def close(self) -> None:
+        """Stop looking for Redis, and close the connections."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
+        await self._client.aclose()
+
+    async def _ask(self, command: Callable[[], Awaitable[Any]], *, writes: bool = False) -> Any:
+        if self._look is None:
+            try:
+                return await command()
+            except _faults() as error:
+                self._lost(error)
+        self._missed = self._missed or writes
+        return None
+
+    def _lost(self, error: Exception) -> None:
+        if self._look is None:
+            self._log.warning("cache.redis_lost", error=str(error) or type(error).__name__)
+            self._look = asyncio.create_task(self._until_back())
+
+    async def _until_back(self) -> None:
+        started = time.monotonic()
+        while not await self._is_back():
+            await asyncio.sleep(RETRY_AFTER)
+        self._look = None
+        self._log.info("cache.redis_back", seconds=round(time.monotonic() - started, 1))
+
+    async def _is_back(self) -> bool:
+        """Whether Redis takes writes again, with nothing stale in it; a full or read-only one is of no use."""
+        try:
+            await self._client.set(PREFIX, b"", px=1)
+            while self._missed:
+                self._missed = False
+                await self._clear()
+        except _faults():
+            self._missed = True
+            return False
+        return True
+
+    async def _clear(self) -> None:
+        async for key in self._client.scan_iter(match=f"{PREFIX}*", count=1000):
+            await self._client.unlink(key)
+
+
+def open_cache(settings: DataSettings, log: Any) -> MemoryCache | RedisCache:
+    """Return the cache that ``data.redis_url`` names, or one in the process; nothing is connected yet.
+
+    Raises:
+        HeartwoodError: the address is not one of Redis, or the extra ``redis`` is not installed.
+    """
+    if settings.redis_url is None or not settings.redis_url.reveal():
+        return MemoryCache()
+    return RedisCache(_client(settings.redis_url.reveal()), log)
+
+
+def _client(url: str) -> Any:
+    """Return a client that gives up early: redis-py would otherwise try for seconds while a request waits."""
+    try:
+        from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415  (an extra, used where an address is set)
+        from redis.asyncio.retry import Retry  # noqa: PLC0415  (the same)
+        from redis.backoff import NoBackoff  # noqa: PLC0415  (the same)
+    except ImportError as error:
+        msg = "data.redis_url is set, but the Redis client is not installed: install heartwood-hub[redis]"
+        raise HeartwoodError(msg) from error
+    limits = {"timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "socket_timeout": PATIENCE}
+    try:
+        pool = BlockingConnectionPool.from_url(url, max_connections=20, retry=Retry(NoBackoff(), 0), **limits)
+    except ValueError as error:
+        msg = f"data.redis_url can not be used: {error}"
+        raise HeartwoodError(msg) from error
+    return Redis.from_pool(pool)
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError  # noqa: PLC0415  (an extra; the client has imported it already)
+
+    return (RedisError, OSError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,7 +12,7 @@ from heartwood.data.embedded.cluster import DATABASE, OWNER_ROLE, WORK_ROLE
 from heartwood.data.embedded.dsn import Dsn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from heartwood.data.embedded.server import Server
     from heartwood.data.places import Places
@@ -51,15 +50,26 @@ async def running_postgres(
 
     places.make()
     server = Server(places, binaries)
-    await asyncio.to_thread(server.join)
-    watch = asyncio.create_task(_keep_alive(server, log), name="postgres watch")
     try:
-        yield _dsn(server)
+        await _to_its_end(server.join)
+        watch = asyncio.create_task(_keep_alive(server, log), name="postgres watch")
+        try:
+            yield _dsn(server)
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
     finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
-        await asyncio.to_thread(server.leave)
+        await _to_its_end(server.leave)
+
+
+async def _to_its_end(call: Callable[[], object]) -> None:
+    """Run ``call`` in a thread and wait for it, also where we are cancelled meanwhile: it cannot be stopped half-way."""
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _dsn(server: Server) -> Dsn:
@@ -80,5 +90,5 @@ async def _keep_alive(server: Server, log: Any) -> None:
         try:
             if await asyncio.to_thread(server.revive):
                 log.warning("postgres.restarted", reason="the embedded PostgreSQL had ended", folder=str(server.folder))
-        except PostgresUnusable as error:
-            log.error("postgres.unusable", reason=str(error))
+        except (PostgresUnusable, OSError) as error:
+            log.warning("postgres.unusable", reason=str(error))
