@@ -51,7 +51,7 @@ def show(ctx: click.Context) -> None:
         if loaded.value is not None:
             click.echo("\n".join((*shown(name, loaded), "")))
     for name in layers.plugin_names():
-        origins = layers.plugin_origins(name)
+        origins = layers.plugin(name, None).origins
         if origins:
             lines = [f"{key} = …  # {origin_text(origins, key)}" for key in origins]
             click.echo("\n".join((f"[plugins.{name}.config]", *lines, "")))

@@ -61,7 +61,8 @@ def shown(name: str, loaded: Loaded[Any]) -> Iterator[str]:
         for part in key:
             value = getattr(value, part, None)
         dotted = ".".join(key)
-        yield f"{dotted} = {toml_text(value)}  # {origin_text(loaded.origins, dotted)}"
+        origin = origin_text(loaded.origins, dotted)
+        yield f"# {dotted} is not set" if value is None else f"{dotted} = {toml_text(value)}  # {origin}"
 
 
 def origin_text(origins: Mapping[str, Origin], dotted: str) -> str:

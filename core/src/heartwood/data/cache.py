@@ -125,8 +125,10 @@ class RedisCache:
 
     async def _until_back(self) -> None:
         started = time.monotonic()
-        while not await self._is_back():
+        while True:
             await asyncio.sleep(RETRY_AFTER)
+            if await self._is_back():
+                break
         self._look = None
         self._log.info("cache.redis_back", seconds=round(time.monotonic() - started, 1))
 
@@ -135,16 +137,21 @@ class RedisCache:
         try:
             await self._client.set(PREFIX, b"", px=1)
             while self._missed:
-                self._missed = False
                 await self._clear()
         except _faults():
-            self._missed = True
             return False
         return True
 
     async def _clear(self) -> None:
-        async for key in self._client.scan_iter(match=f"{PREFIX}*", count=1000):
-            await self._client.unlink(key)
+        self._missed, cursor = False, -1
+        try:
+            while cursor != 0:
+                cursor, keys = await self._client.scan(max(cursor, 0), match=f"{PREFIX}*", count=1000)
+                if keys:
+                    await self._client.unlink(*keys)
+        except BaseException:
+            self._missed = True
+            raise
 
 
 def open_cache(settings: DataSettings, log: Any) -> MemoryCache | RedisCache:

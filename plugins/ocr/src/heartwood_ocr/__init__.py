@@ -1,0 +1,1 @@
+"""Documents: taken in, read page by page in child processes, and found again."""

@@ -63,7 +63,7 @@ async def running_postgres(
 
 
 async def _to_its_end(call: Callable[[], object]) -> None:
-    """Run ``call`` in a thread and wait for it, also where we are cancelled meanwhile: it cannot be stopped half-way."""
+    """Run ``call`` in a thread and wait for its end, even where we are cancelled: it cannot be stopped half-way."""
     running = asyncio.ensure_future(asyncio.to_thread(call))
     try:
         await asyncio.shield(running)

@@ -28,11 +28,6 @@ class Binaries:
     bin_dir: Path
     major: int
 
-    @property
-    def from_wheel(self) -> bool:
-        """Whether they belong to the Python wheel, whose libraries lie beside its package."""
-        return self.bin_dir.parents[1].name == WHEEL
-
 
 def find_postgres(data_dir: Path | None = None) -> Binaries:
     """Return the programs to use, newest first; those of the cluster that is in ``data_dir``, where there is one.
@@ -95,8 +90,14 @@ def reachable_copy(binaries: Binaries, data_dir: Path) -> Binaries:
     """Return a copy of the wheel's programs below ``data_dir``, for a user who cannot reach the original.
 
     Their libraries are found relative to the programs, so both are copied and keep their places.
+
+    Raises:
+        PostgresUnusable: they are not the wheel's.
     """
     package = binaries.bin_dir.parents[1]
+    if package.name != WHEEL:
+        message = f"{binaries.bin_dir} cannot be reached by the user whom PostgreSQL runs as; run the hub as that user"
+        raise PostgresUnusable(message)
     source, libraries = binaries.bin_dir.parent, package.with_name(f"{WHEEL}.libs")
     stamp = f"{binaries.major}-{(binaries.bin_dir / 'postgres').stat().st_mtime_ns:x}"
     target = data_dir / "programs" / stamp

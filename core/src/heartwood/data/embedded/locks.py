@@ -45,7 +45,11 @@ class FileLock:
 
     def _lock(self, operation: int) -> None:
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                message = f"{self._path} cannot be opened ({error.strerror}): does the data belong to another user?"
+                raise PostgresUnusable(message) from error
         fcntl.flock(self._file, operation)
 
 

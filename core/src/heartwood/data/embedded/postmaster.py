@@ -66,21 +66,23 @@ def is_postmaster(pid: int, cluster: Path) -> bool:
         command = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return state not in {"Z", "X"} and _serves([os.fsdecode(word) for word in command], cluster)
+    if state in {"Z", "X"} or Path(os.fsdecode(command[0])).name != "postgres":  # children: "postgres: checkpointer"
+        return False
+    return os.fsencode(cluster) in command or _works_in(process, cluster)
 
 
 def _ps_says_postmaster(pid: int, cluster: Path) -> bool:
     argv = ["/bin/ps", "-o", "stat=,command=", "-ww", "-p", str(pid)]
     state, _, command = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
-    return bool(command) and not state.startswith("Z") and _names_both(command, cluster)
+    return not state.startswith("Z") and f"postgres -D {cluster} " in command
 
 
-def _serves(command: Sequence[str], cluster: Path) -> bool:
-    return Path(command[0]).name == "postgres" and str(cluster) in command
-
-
-def _names_both(command: str, cluster: Path) -> bool:
-    return "postgres" in command.partition(" -D ")[0] and f" -D {cluster}" in command
+def _works_in(process: Path, cluster: Path) -> bool:
+    """Whether the process has the cluster as its working folder, as a server has however it was started."""
+    try:
+        return (process / "cwd").readlink() == cluster
+    except OSError:
+        return False
 
 
 def _exists(pid: int) -> bool:

@@ -55,7 +55,7 @@ class Server:
     """
 
     def __init__(self, places: Places, binaries: Binaries | None = None) -> None:
-        data = places.data_dir
+        data = places.data_dir.resolve()  # as the server's command line is compared with it
         binaries = binaries or find_postgres(data)
         self.folder = data / f"pg{binaries.major}"
         socket_dir = places.runtime_dir / f"pg-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}"
@@ -64,6 +64,7 @@ class Server:
         self._users = FileLock(data / f"pg{binaries.major}.users")
         self._start_log = data / f"pg{binaries.major}.start.log"
         self._child: subprocess.Popen[bytes] | None = None
+        self._left = False
         self.postmaster: Postmaster | None = None
 
     @property
@@ -88,13 +89,16 @@ class Server:
     def revive(self) -> bool:
         """Start the server again where it is gone; whether that was needed (another process may have been quicker)."""
         with turn(self._turn):
+            if self._left:
+                return False
             before = self.postmaster
             self._ensure()
-            return self.postmaster != before and self._child is not None and self._child.poll() is None
+            return self.postmaster != before and self._child is not None
 
     def leave(self) -> bool:
         """Stop using the server. The last one stops it; whether that was us."""
         with turn(self._turn):
+            self._left = True
             last = self._users.take_alone()
             try:
                 if last:
@@ -129,9 +133,10 @@ class Server:
         if owner is not None:
             if not owner.reaches(self.folder):
                 message = (
-                    f"data.dir: {self.folder.parent} cannot be reached by user {owner.name}, whom PostgreSQL runs as"
+                    f"data.dir: {self.folder.parent} cannot be reached by user {owner.name}, whom PostgreSQL runs as; "
+                    "set data.dir (--data) to a folder that is not inside a private one"
                 )
-                raise PostgresUnusable(f"{message}; set data.dir (--data) to a folder outside of private ones")
+                raise PostgresUnusable(message)
             if not owner.reaches(self.cluster.binaries.bin_dir / "postgres"):
                 copy = reachable_copy(self.cluster.binaries, self.folder.parent)
                 self.cluster = evolve(self.cluster, binaries=copy)
