@@ -47,7 +47,7 @@ def test_a_switch_is_added_where_there_is_none(file):
     file.write_text("# mine\n[data]\npool_size = 10\n")
     set_enabled(file, "ocr", True)
     assert file.read_text().startswith("# mine\n[data]\npool_size = 10\n")
-    assert {"data": {"pool_size": 10}, "plugins": {"ocr": {"enabled": True}}} == tomllib.loads(file.read_text())
+    assert tomllib.loads(file.read_text()) == {"data": {"pool_size": 10}, "plugins": {"ocr": {"enabled": True}}}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_every_way_to_write_a_table_is_understood(file, text):
 def test_a_missing_file_is_made(file):
     """Without a file one is made that holds the switch."""
     set_enabled(file, "ocr", False)
-    assert {"plugins": {"ocr": {"enabled": False}}} == tomllib.loads(file.read_text())
-    assert 0o644 == stat.S_IMODE(file.stat().st_mode)
+    assert tomllib.loads(file.read_text()) == {"plugins": {"ocr": {"enabled": False}}}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
 def test_mode_and_links_stay(file, tmp_path):
@@ -76,8 +76,8 @@ def test_mode_and_links_stay(file, tmp_path):
     file.symlink_to(real)
     set_enabled(file, "ocr", False)
     assert file.is_symlink()
-    assert "[plugins.ocr]\nenabled = false\n" == real.read_text()
-    assert 0o640 == stat.S_IMODE(real.stat().st_mode)
+    assert real.read_text() == "[plugins.ocr]\nenabled = false\n"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize(
@@ -107,5 +107,5 @@ def test_a_crash_leaves_the_old_file(file, monkeypatch):
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(ConfigError, match="cannot be written: Input/output error"):
         set_enabled(file, "ocr", False)
-    assert ["plugins.toml"] == [path.name for path in file.parent.iterdir()]
-    assert "[plugins.ocr]\nenabled = true\n" == file.read_text()
+    assert [path.name for path in file.parent.iterdir()] == ["plugins.toml"]
+    assert file.read_text() == "[plugins.ocr]\nenabled = true\n"

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +18,7 @@ from heartwood.contracts.errors import HeartwoodError, NotFound, OutOfSpace, Too
 from heartwood.contracts.settings import Secret
 from heartwood.data import staging
 from heartwood.data.blobs import open_blobs
+from heartwood.data.places import Places
 from heartwood.data.settings import DataSettings
 
 SOME = bytes(range(256)) * 1024
@@ -48,7 +48,7 @@ def _s3():
 
 @pytest.fixture(name="places")
 def _places(tmp_path):
-    return SimpleNamespace(blobs=tmp_path / "blobs", staging=tmp_path / "staging")
+    return Places(tmp_path, tmp_path / "run")
 
 
 def _bucket(address: str, prefix: str) -> DataSettings:
@@ -268,11 +268,11 @@ def test_bytes_are_on_the_disk_before_keep_returns(tmp_path):
     """The file is synced before it is renamed, and the folders that name it after that, in a fresh store and later."""
     code = f"""
 import asyncio, pathlib
-from types import SimpleNamespace
 from heartwood.data.blobs import open_blobs
+from heartwood.data.places import Places
 from heartwood.data.settings import DataSettings
 base = pathlib.Path({str(tmp_path)!r})
-blobs = open_blobs(DataSettings(), SimpleNamespace(blobs=base / "blobs", staging=base / "staging"))
+blobs = open_blobs(DataSettings(), Places(base, base / "run"))
 calls = []
 import os
 for name in ("fsync", "rename", "replace"):

@@ -328,8 +328,11 @@ async def test_a_removed_plugin_is_an_orphan_until_purged(dsn, db):
 
 @pytest.mark.parametrize("schema", ["core", "queue", "public", "stranger"])
 async def test_purge_drops_only_what_the_hub_made_for_a_plugin(dsn, db, schema):
-    """The kernel's schemas and schemas without our version table are refused."""
+    """Schemas of the kernel and of other programs, even of those that use Alembic, are neither listed nor dropped."""
     await db.execute("create schema stranger; create table stranger.t (i int)")
+    await db.execute("create table stranger.alembic_version (version_num text); create table alembic_version (v text)")
+
+    assert [] == await migrations.orphans(db, [])
 
     with pytest.raises(MigrationError, match=f"schema '{schema}'"):
         await migrations.purge(dsn, schema)

@@ -8,7 +8,7 @@ import io
 import json
 import socket
 import threading
-import time
+from time import monotonic, sleep
 
 import pytest
 import uvloop
@@ -17,6 +17,8 @@ from heartwood.contracts.errors import HeartwoodError
 from heartwood.observe.live import LiveThread
 from heartwood.observe.logs import Logs
 from heartwood.observe.settings import ObserveSettings
+
+block = sleep  # what an author does who does not know better
 
 LISTEN = "127.0.0.1:0"
 
@@ -62,12 +64,12 @@ async def test_a_running_loop_is_alive():
 async def test_a_blocked_loop_is_reported_once_with_its_plugin():
     """A block is one log line with plugin and stack and one count, written while it still lasts."""
     with Watched(owner_of=lambda file: "slow" if file == __file__ else None) as watched:
-        deadline = time.monotonic() + 10
+        deadline = monotonic() + 10
         while not watched.blocks:  # this is the block
-            assert time.monotonic() < deadline, "the block was not found"
-            time.sleep(0.01)
+            assert monotonic() < deadline, "the block was not found"
+            block(0.01)
         assert watched.blocks == ["slow"]
-        time.sleep(0.3)  # the same block, still going on
+        block(0.3)  # the same block, still going on
     [entry] = watched.entries()
     assert (entry["event"], entry["plugin"], entry["level"]) == ("loop.blocked", "slow", "warning")
     assert "test_a_blocked_loop_is_reported_once_with_its_plugin" in entry["stack"]
@@ -78,26 +80,26 @@ async def test_a_blocked_loop_is_reported_once_with_its_plugin():
 def test_a_block_of_uvloop_is_found_too():
     """The loop of the server is watched as the one of the standard library is."""
 
-    async def block():
+    async def blocking():
         with Watched(owner_of=lambda file: "slow" if file == __file__ else None) as watched:
-            deadline = time.monotonic() + 10
-            while not watched.blocks and time.monotonic() < deadline:
-                time.sleep(0.01)
+            deadline = monotonic() + 10
+            while not watched.blocks and monotonic() < deadline:
+                block(0.01)
         return watched.blocks
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(block()) == ["slow"]
+        assert runner.run(blocking()) == ["slow"]
 
 
 async def test_the_innermost_plugin_did_it():
     """A library that blocks does so for the plugin that called it; without any plugin it was the kernel."""
     with Watched(owner_of=lambda file: "caller" if file.endswith("json/__init__.py") else None) as watched:
-        deadline = time.monotonic() + 10
-        while not watched.blocks and time.monotonic() < deadline:
+        deadline = monotonic() + 10
+        while not watched.blocks and monotonic() < deadline:
             json.loads("[" + "1," * 200_000 + "1]")
     with Watched() as unknown:
-        while not unknown.blocks and time.monotonic() < deadline:
-            time.sleep(0.01)
+        while not unknown.blocks and monotonic() < deadline:
+            block(0.01)
     assert watched.blocks == ["caller"]
     assert unknown.blocks == ["core"]
 
@@ -106,9 +108,9 @@ async def test_two_blocks_are_two_reports(eventually):
     """After a block has ended the next one is found."""
     with Watched() as watched:
         for count in (1, 2):
-            deadline = time.monotonic() + 10
-            while len(watched.blocks) < count and time.monotonic() < deadline:
-                time.sleep(0.01)
+            deadline = monotonic() + 10
+            while len(watched.blocks) < count and monotonic() < deadline:
+                block(0.01)
             await eventually(lambda: watched.live.lag < 0.05)
     assert watched.blocks == ["core", "core"]
 
@@ -119,8 +121,8 @@ async def test_live_is_503_once_the_loop_is_dead(eventually):
         answers = []
 
         def until_dead():
-            deadline = time.monotonic() + 10
-            while not any(status == 503 for status, _ in answers) and time.monotonic() < deadline:
+            deadline = monotonic() + 10
+            while not any(status == 503 for status, _ in answers) and monotonic() < deadline:
                 answers.append(ask(watched.live))
 
         asker = threading.Thread(target=until_dead)
@@ -159,8 +161,8 @@ async def test_nothing_listens_where_nothing_is_asked_for():
     before = threading.active_count()
     with Watched(listen="") as watched:
         assert watched.live.address is None
-        deadline = time.monotonic() + 10
-        while not watched.blocks and time.monotonic() < deadline:
-            time.sleep(0.01)
+        deadline = monotonic() + 10
+        while not watched.blocks and monotonic() < deadline:
+            block(0.01)
     assert watched.blocks == ["core"]
     assert before == threading.active_count()

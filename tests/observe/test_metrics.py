@@ -144,8 +144,10 @@ def test_a_family_exported_twice_is_left_out_the_second_time(metrics):
     [
         (
             gauge("pages"),
-            "plugin 'ocr': metric pages must start with heartwood_ocr_ or heartwood_documents_, "
-            "or stand in the shared list",
+            (
+                "plugin 'ocr': metric pages must start with heartwood_ocr_ or heartwood_documents_, "
+                "or stand in the shared list"
+            ),
         ),
         (
             gauge("heartwood_ocr_Pages"),

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from heartwood.data.settings import DataSettings
 from heartwood.observe.settings import ObserveSettings
-from heartwood.plugins.settings import PluginsSettings
+from heartwood.plugins.settings import LoaderSettings
 from heartwood.web.settings import WebSettings
 from heartwood.work.settings import WorkSettings
 
@@ -15,7 +15,7 @@ SECTIONS = MappingProxyType(
         "web": WebSettings,
         "data": DataSettings,
         "work": WorkSettings,
-        "loader": PluginsSettings,
+        "loader": LoaderSettings,
         "observe": ObserveSettings,
     }
 )

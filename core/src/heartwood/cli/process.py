@@ -14,7 +14,7 @@ from heartwood.config.findings import ConfigError
 from heartwood.kernel import Kernel, Refused
 
 if TYPE_CHECKING:
-    from heartwood.contracts.people import Actor  # noqa: F401
+    from heartwood.contracts.people import Actor
 
 
 class Process:

@@ -52,9 +52,8 @@ def kind_at(cls: type, key: Key) -> Any:
 
 
 def shows_value(cls: type, key: Key) -> bool:
-    """Whether the value of ``key`` may be printed: it is a known setting and no secret."""
-    kind = kind_at(cls, key)
-    return kind is not None and "Secret" not in str(kind) and nested(kind) is None
+    """Whether the value of ``key`` may be printed: it is a known setting of a simple type, and so no secret."""
+    return all(kind in (bool, int, float, str) for kind in members(kind_at(cls, key)))
 
 
 def typed(text: str, kind: Any, *, secret: bool) -> Any:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _HEAD = """# Settings
 
-Written by `heartwood config reference`. A setting stands in its section of `plugins.toml`; the environment replaces the
-file (`HEARTWOOD__DATA__POOL_SIZE=20`), and the command line replaces both (`--set data.pool_size=20`). For each variable
-`NAME` there is also `NAME_FILE`, a file that holds the value, and the systemd credential `name`. A secret is given in the
-file by reference, as `{ env = "NAME" }` or `{ file = "/path" }`.
+Written by `heartwood config reference`. A setting stands in its section of `plugins.toml`; the environment replaces
+the file (`HEARTWOOD__DATA__POOL_SIZE=20`), and the command line replaces both (`--set data.pool_size=20`). For each
+variable `NAME` there is also `NAME_FILE`, a file that holds the value, and the systemd credential `name`. A secret is
+given in the file by reference, as `{ env = "NAME" }` or `{ file = "/path" }`.
 """
 _COLUMNS = "| setting | type | default | what it does |\n|---|---|---|---|"
 
@@ -91,32 +91,28 @@ _NAMES: dict[Any, str] = {
 
 def toml_text(value: Any) -> str:
     """Return a value as it is written in TOML; what TOML cannot say is ``not set`` or ``"***"``."""
-    import tomlkit  # noqa: PLC0415  (only those who print pay for it)
+    import tomlkit
 
     if value is None:
         return "not set"
-    return str(tomlkit.item(_plain(value)).as_string()).strip().replace("\n", " ")
-
-
-def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list | tuple | set | frozenset):
-        plain = [_plain(each) for each in value]
-        return sorted(plain, key=str) if isinstance(value, set | frozenset) else plain
+        return toml_text(value.value)
     if attrs.has(type(value)):
-        return _plain({field.name: getattr(value, field.name) for field in attrs.fields(type(value))})
-    return str(value)
+        value = {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    if isinstance(value, dict):
+        pairs = [f"{tomlkit.key(str(key)).as_string()} = {toml_text(each)}" for key, each in value.items()]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+    if isinstance(value, list | tuple | set | frozenset):
+        texts = [toml_text(each) for each in value]
+        return f"[{', '.join(sorted(texts) if isinstance(value, set | frozenset) else texts)}]"
+    return str(tomlkit.item(value if isinstance(value, bool | int | float) else str(value)).as_string())
 
 
 def _default(field: attrs.Attribute[Any]) -> str:
     if field.default is attrs.NOTHING:
         return "**must be given**"
-    value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]  # attrs types Factory as a function
+    default: Any = field.default
+    value = default.factory() if hasattr(default, "takes_self") else default
     return "not set" if value is None else f"`{toml_text(value)}`"
 
 

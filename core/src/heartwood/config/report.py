@@ -44,7 +44,7 @@ def read_all(layers: Layers, sections: Mapping[str, type], plugins: Mapping[str,
         sections: the settings class of each section of the kernel.
         plugins: the settings class (or None) of each plugin that was imported.
     """
-    kernel = {name: layers.section(name, cls) for name, cls in sections.items()}
+    kernel: dict[str, Loaded[Any]] = {name: layers.section(name, cls) for name, cls in sections.items()}
     findings = [
         *layers.findings,
         *layers.unknown(sections),

@@ -7,6 +7,7 @@ as a TOML value, and then as the type of the field that it is for.
 from __future__ import annotations
 
 import copy
+import re
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -128,9 +129,12 @@ class Layers:
         names = [*known, PLUGINS]
         given = [(key, Origin(FILE, self._line((key,)))) for key in self.tree if key not in names]
         given += [(path[0], Origin(source)) for path, _, source in self._texts() if path[0] not in names]
-        if not isinstance(self.tree.get(PLUGINS, {}), dict):
-            given.append((PLUGINS, Origin(FILE, self._line((PLUGINS,)))))
-        return [self._unknown(key, origin, names) for key, origin in given]
+        findings = [self._unknown(key, origin, names) for key, origin in given]
+        return findings if isinstance(self.tree.get(PLUGINS, {}), dict) else [*findings, self._no_table((PLUGINS,))]
+
+    def _no_table(self, path: Key) -> Finding:
+        where = ".".join(path)
+        return self._finding(where, f"expected a table, [{where}]", Origin(FILE, self._line(path)))
 
     def _unknown(self, key: str, origin: Origin, names: list[str]) -> Finding:
         near = nearest(key, names)
@@ -143,8 +147,7 @@ class Layers:
     def _load(self, path: Key, cls: type[T], *, besides: str = "") -> Loaded[T]:
         tree: Any = copy.deepcopy(_at(self.tree, path, {}))
         if not isinstance(tree, dict):
-            message = f"expected a table, [{'.'.join(path)}]"
-            return Loaded(None, [self._finding(".".join(path), message, Origin(FILE, self._line(path)))], {})
+            return Loaded(None, [self._no_table(path)], {})
         tree.pop(besides, None)
         origins = {key: Origin(FILE, self._line((*path, *key))) for key in _flat(tree)}
         findings = []
@@ -163,9 +166,9 @@ class Layers:
         return follow(kind, name, environ=self.environ, folder=folder)
 
     def _fault(self, path: Key, cls: type, tree: Any, fault: Fault, origins: dict[Key, Origin]) -> Finding:
-        key = tuple(fault.where.split(".")) if fault.where else ()
+        key = tuple(filter(None, re.split(r"[.\[\]]", fault.where)))
         at = next((origins[key[:length]] for length in range(len(key), 0, -1) if key[:length] in origins), None)
-        origin = at or Origin(FILE, self._line((*path, *key)))
+        origin = at if at and at.source != FILE else Origin(FILE, self._line((*path, *key)))
         value = _at(tree, key, None) if shows_value(cls, key) else None
         return self._finding(".".join((*path, *key)), fault.message, origin, value=value)
 

@@ -10,11 +10,14 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from uuid import UUID
 
 import attrs
 from cattrs import Converter
@@ -41,12 +44,20 @@ _NAMES = {
 }
 
 
-class Unreadable(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+class Unreadable(HeartwoodError):
     """A type that cannot be made from TOML or JSON, with the field that has it."""
 
 
 class _Wrong(ValueError):
     """One value is not what it should be; the text says how."""
+
+
+class _Several(ValueError):
+    """Several things inside of one value are wrong."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.where}: {fault.message}" for fault in faults))
+        self.faults = faults
 
 
 def structure(
@@ -57,6 +68,8 @@ def structure(
     A fault's ``where`` is a dotted path (``retry.max_tries``, ``hosts.0``), empty for the value itself.
 
     Args:
+        cls: an attrs class.
+        value: what TOML or JSON said, usually a dict.
         source: ``toml`` has dates and times of its own and gives a :class:`Secret` by reference; ``json`` writes both
             as text, and is quick when nothing is wrong.
         secrets: follows the references ``{ env = "NAME" }`` and ``{ file = "/path" }``.
@@ -66,10 +79,10 @@ def structure(
     """
     if source == "json":
         try:
-            return typing.cast("T", reader(cls)(value, cls)), []
+            return typing.cast("T", reader(typing.cast("Any", cls))(value, cls)), []
         except Unreadable:
             raise
-        except Exception:  # noqa: BLE001, S110  (whatever it was, the slow pass says it in words)
+        except Exception:
             pass
     converter = _json(detailed=True) if source == "json" else _converter(toml=True, detailed=True, secrets=secrets)
     try:
@@ -77,8 +90,8 @@ def structure(
         return converter.structure(value, cls), []
     except Unreadable:
         raise
-    except Exception as error:  # noqa: BLE001  (validators raise what they like; each becomes a fault)
-        return None, list(_faults(error, ""))
+    except Exception as error:
+        return None, _faults(error, "")
 
 
 @cache
@@ -99,7 +112,7 @@ def fields_of(cls: Any) -> list[tuple[attrs.Attribute[Any], Any]]:
     Raises:
         Unreadable: an annotation names what is not known at run time.
     """
-    origin = get_origin(cls) or cls
+    origin = _origin(cls)
     try:
         attrs.resolve_types(origin, include_extras=True)
     except NameError as error:
@@ -126,12 +139,12 @@ def is_union(kind: Any) -> bool:
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """Return ``: did you mean 'x'?`` where a known word is like ``word``, else the words there are."""
-    names = sorted(known)
+    """Return ``; did you mean 'x'?`` where a known word is like ``word``, else the words there are."""
+    names = list(known)
     near = difflib.get_close_matches(word, names, 1)
     if near:
-        return f": did you mean {near[0]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(names)}" if names else ""
 
 
 def _filled(kind: Any, variables: Mapping[Any, Any]) -> Any:
@@ -147,7 +160,7 @@ def _prepare(converter: Converter, cls: Any) -> None:
 
 
 def _visit(converter: Converter, kind: Any, where: str, seen: set[Any]) -> None:
-    origin, choices = get_origin(kind) or kind, choices_of(kind)
+    origin, choices = _origin(kind), choices_of(kind)
     if kind in seen:
         return
     seen.add(kind)
@@ -155,14 +168,14 @@ def _visit(converter: Converter, kind: Any, where: str, seen: set[Any]) -> None:
         for field, inner in fields_of(kind):
             if field.init:
                 _visit(converter, inner, f"{origin.__name__}.{field.name}", seen)
-    elif origin in _LISTS or origin in _TABLES or is_union(kind) or origin is Annotated:
-        for inner in get_args(kind)[: 1 if origin is Annotated else None]:
+    elif origin in _LISTS or origin in _TABLES or is_union(kind):
+        for inner in get_args(kind):
             if inner is not Ellipsis and inner is not type(None):
                 _visit(converter, inner, where, seen)
     elif choices is not None:
         if isinstance(kind, type):
             converter.register_structure_hook(kind, _one_of(choices))
-    elif kind not in _HOOKS and kind is not Any and kind is not Secret:
+    elif kind not in _SIMPLE and kind is not Any and kind is not Secret:
         msg = f"{where}: {kind} cannot be read; use an attrs class, an enum, a list, a dict or a simple type"
         raise Unreadable(msg)
 
@@ -173,43 +186,282 @@ def _json(*, detailed: bool) -> Converter:
 
 
 def _converter(*, toml: bool, detailed: bool, secrets: SecretResolver | None) -> Converter:
-    converter = Converter(detailed_validation=detailed, forbid_extra_keys=True, use_alias=True)
-    for kind, hook in _HOOKS.items():
-        converter.register_structure_hook(kind, hook)
-    if toml:
-        for kind in (datetime, date, time):
-            converter.register_structure_hook(kind, _native(kind, _HOOKS[kind]))
-    converter.register_structure_hook(Secret, _secret(toml=toml, resolve=secrets))
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is Literal, _literal)
-    converter.register_structure_hook_factory(_is_mixed, _first_that_fits)
-    for kinds, name in ((_LISTS, "a list"), (_TABLES, "a table")):
-        _guard(converter, kinds, name)
+    converter = Converter(detailed_validation=False, forbid_extra_keys=True, use_alias=True)
+    for kind, hook in _SIMPLE.items():
+        converter.register_structure_hook(kind, _native(kind, hook) if toml and kind in _TIMES else hook)
+    converter.register_structure_hook(Secret, _secret(secrets) if toml else _secret_text)
+    converter.register_structure_hook_factory(
+        lambda kind: _origin(kind) is Literal, lambda kind: _one_of(choices_of(kind) or {})
+    )
+    converter.register_structure_hook_factory(is_union, lambda kind: _first_that_fits(converter, kind))
+    converter.register_structure_hook_factory(
+        lambda kind: (_origin(kind)) in _LISTS, lambda kind: _listed(converter, kind)
+    )
+    converter.register_structure_hook_factory(
+        lambda kind: (_origin(kind)) in _TABLES, lambda kind: _tabled(converter, kind)
+    )
     if detailed:
-        converter.register_structure_hook_factory(lambda kind: attrs.has(get_origin(kind) or kind), _field_by_field)
+        converter.register_structure_hook_factory(
+            lambda kind: attrs.has(_origin(kind)), lambda kind: _field_by_field(converter, kind)
+        )
     return converter
 
 
-def _guard(converter: Converter, kinds: tuple[Any, ...], name: str) -> None:
-    """Let cattrs iterate over lists (and tables) only: it would take a text for a list of letters."""
-    plain = Converter.get_structure_hook
-    busy: list[Any] = []
+def _field_by_field(converter: Converter, kind: Any) -> Hook:
+    """Return what makes an attrs instance and reports what is wrong with every field, its validator included."""
+    fields = [(field, inner) for field, inner in fields_of(kind) if field.init]
+    names = [str(field.alias) for field, _ in fields]
 
-    def wanted(kind: Any) -> bool:
-        return (get_origin(kind) or kind) in kinds and kind not in busy
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _Wrong(_expected("dict", value))
+        faults: list[Fault] = []
+        given: dict[str, Any] = {}
+        for field, inner in fields:
+            if field.alias in value:
+                _one(faults, str(field.alias), converter, inner, value[field.alias], given)
+            elif field.default is attrs.NOTHING:
+                faults.append(Fault(str(field.alias), "missing; it must be given"))
+        faults += _invalid(fields, given)
+        order = {name: place for place, name in enumerate(names)}
+        faults.sort(key=lambda fault: order[fault.where.partition(".")[0]])
+        faults += [Fault(key, f"unknown key{closest(key, names)}") for key in map(str, value) if key not in names]
+        if faults:
+            raise _Several(faults)
+        return (_origin(kind))(**given)
 
-    def guarded(kind: Any) -> Hook:
-        busy.append(kind)
+    return hook
+
+
+def _one(faults: list[Fault], where: str, converter: Converter, kind: Any, value: Any, into: Any) -> None:
+    """Structure one inner value into ``into[where]``, or add what is wrong with it to ``faults``."""
+    try:
+        into[where] = converter.get_structure_hook(kind)(value, kind)
+    except Unreadable:
+        raise
+    except Exception as error:
+        faults += _faults(error, where)
+
+
+def _invalid(fields: Sequence[tuple[attrs.Attribute[Any], Any]], given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what the validators say. They see the values at hand, also where another field is wrong."""
+    values = {field.name: given[str(field.alias)] for field, _ in fields if field.alias in given}
+    seen = types.SimpleNamespace(**{**{field.name: field.default for field, _ in fields}, **values})
+    for field, _ in fields:
+        if field.validator is not None and field.name in values:
+            try:
+                field.validator(seen, field, values[field.name])
+            except AttributeError:
+                continue  # it looks at a field that could not be made, which is a fault already
+            except Exception as error:
+                yield Fault(str(field.alias), _said(error, field.name))
+
+
+def _said(error: Exception, name: str) -> str:
+    """Return an attrs validator's sentence without the name of the field, which stands before it already."""
+    text = str(error.args[0] if error.args else error)
+    match = re.fullmatch(rf"'{re.escape(name)}' (.*): (.*)", text, re.DOTALL)
+    return f"{match[1]}, got {match[2]}"[:300] if match else text[:300]
+
+
+def _listed(converter: Converter, kind: Any) -> Hook:
+    origin = _origin(kind)
+    inner = [each for each in get_args(kind) if each is not Ellipsis]
+    fixed = origin is tuple and Ellipsis not in get_args(kind) and bool(inner)
+    make: Callable[[Any], Any] = list if origin is Sequence else origin
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise _Wrong(_expected("list", value))
+        if fixed and len(value) != len(inner):
+            msg = f"expected {len(inner)} values, got {len(value)}"
+            raise _Wrong(msg)
+        faults: list[Fault] = []
+        made: dict[str, Any] = {}
+        for place, each in enumerate(value):
+            of = inner[place if fixed else 0] if inner else Any
+            _one(faults, str(place), converter, of, each, made)
+        if faults:
+            raise _Several(faults)
+        return make(made.values())
+
+    return hook
+
+
+def _tabled(converter: Converter, kind: Any) -> Hook:
+    of_key, of_value = get_args(kind) or (str, Any)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _Wrong(_expected("dict", value))
+        faults: list[Fault] = []
+        made: dict[str, Any] = {}
+        keys: dict[str, Any] = {}
+        for key, each in value.items():
+            _one(faults, str(key), converter, of_key, key, keys)
+            _one(faults, str(key), converter, of_value, each, made)
+        if faults:
+            raise _Several(faults)
+        return {keys[key]: made[key] for key in made}
+
+    return hook
+
+
+def _first_that_fits(converter: Converter, kind: Any) -> Hook:
+    members = get_args(kind)
+    others = [each for each in members if each is not type(None)]
+    names = " or ".join("None" if each is type(None) else _name(each) for each in members)
+    plain = all(each in _SIMPLE and each not in _TIMES for each in others)
+
+    def hook(value: Any, _: Any) -> Any:
+        if value is None and len(others) < len(members):
+            return None
+        errors = []
+        for each in others:
+            try:
+                return converter.get_structure_hook(each)(value, each)
+            except Unreadable:
+                raise
+            except Exception as error:
+                errors.append(error)
+        if len(errors) == 1 and not plain:
+            raise errors[0]
+        raise _Wrong(_expected(names, value))
+
+    return hook
+
+
+def _one_of(choices: Mapping[Any, Any]) -> Hook:
+    words = ", ".join(map(repr, choices))
+
+    def hook(value: Any, _: Any) -> Any:
+        for choice, member in choices.items():
+            if value == choice and value.__class__ is choice.__class__:
+                return member
+        msg = f"expected one of {words}, got {_short(value)}"
+        raise _Wrong(msg)
+
+    return hook
+
+
+def _secret(resolve: SecretResolver | None) -> Hook:
+    """Return what follows a reference. The sentences never repeat what was given: it may be the secret itself."""
+
+    def hook(value: Any, _: Any) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        reference = list(value.items()) if isinstance(value, dict) else []
+        if len(reference) == 1 and reference[0][0] in ("env", "file") and isinstance(reference[0][1], str) and resolve:
+            return Secret(resolve(*reference[0]))
+        got = "plain text" if isinstance(value, str) else type(value).__name__
+        msg = f'expected {{ env = "NAME" }} or {{ file = "/path" }}, got {got}'
+        raise _Wrong(msg)
+
+    return hook
+
+
+def _secret_text(value: Any, _: Any) -> Secret:
+    if not isinstance(value, str):
+        msg = f"expected text, got {type(value).__name__}"
+        raise _Wrong(msg)
+    return Secret(value)
+
+
+def _exactly(kind: type) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if value.__class__ is not kind:
+            raise _Wrong(_expected(kind.__name__, value))
+        return value
+
+    return hook
+
+
+def _integer(value: Any, _: Any) -> int:
+    if value.__class__ is not int:
+        raise _Wrong(_expected("int", value))
+    if not -_LARGEST <= value <= _LARGEST:
+        msg = f"expected an int of at most 64 bits, got {_short(value)}"
+        raise _Wrong(msg)
+    return int(value)
+
+
+def _number(value: Any, _: Any) -> float:
+    if value.__class__ not in (int, float) or value != value or abs(value) == float("inf"):
+        raise _Wrong(_expected("float", value))
+    return float(value)
+
+
+def _from_text(name: str, make: Callable[[str], Any]) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
         try:
-            inner = plain(converter, kind, cache_result=False)
-        finally:
-            busy.remove(kind)
-        native = dict if name == "a table" else list
+            return make(value) if isinstance(value, str) else make(None)  # type: ignore[arg-type]  # raises TypeError
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _Wrong(_expected(name, value)) from error
 
-        def hook(value: Any, _: Any) -> Any:
-            if value.__class__ is not native:
-                raise _Wrong(_expected(name, value))
-            return inner(value, kind)
+    return hook
 
-        return hook
 
-    converter.register_structure_hook_factory(wanted, guarded)
+def _native(kind: Any, text: Hook) -> Hook:
+    """TOML has dates and times of its own; text is read as well."""
+
+    def hook(value: Any, _: Any) -> Any:
+        if value.__class__ is kind and not (kind is datetime and value.tzinfo is None):
+            return value
+        return text(value, kind)
+
+    return hook
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        msg = "a date and time without its offset"
+        raise ValueError(msg)
+    return found.astimezone(UTC)
+
+
+def _decimal(value: str) -> Decimal:
+    if not _DECIMAL.fullmatch(value):
+        msg = "not a decimal number"
+        raise ValueError(msg)
+    return Decimal(value)
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind) or kind
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", kind))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _expected(what: str, value: Any) -> str:
+    got = "None" if value is None else f"{type(value).__name__} {_short(value)}"
+    return f"expected {what}, got {got}"
+
+
+def _faults(error: Exception, where: str) -> list[Fault]:
+    """Return what an error says is wrong, with ``where`` put before each place."""
+    if isinstance(error, _Several):
+        return [Fault(f"{where}.{each.where}".strip("."), each.message) for each in error.faults]
+    return [Fault(where, str(error) or type(error).__name__)]
+
+
+_SIMPLE: dict[Any, Hook] = {
+    bool: _exactly(bool),
+    str: _exactly(str),
+    int: _integer,
+    float: _number,
+    datetime: _from_text("a date and time with its offset", _moment),
+    date: _from_text("a date", date.fromisoformat),
+    time: _from_text("a time", time.fromisoformat),
+    UUID: _from_text("a UUID", UUID),
+    Decimal: _from_text("a decimal number as text", _decimal),
+    Path: _from_text("a path", Path),
+}
+_TIMES = (datetime, date, time)

@@ -70,10 +70,16 @@ def key_lines(text: str) -> dict[Key, int]:
             if statement.startswith(_ARRAY_TABLE):
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, str(counts[table]))
-            lines.setdefault(table, line)
+            _note(lines, table, line)
         else:
-            lines.setdefault((*table, *_key(statement.split("=")[0])), line)
+            _note(lines, (*table, *_key(statement.split("=")[0])), line)
     return lines
+
+
+def _note(lines: dict[Key, int], key: Key, line: int) -> None:
+    """Note the line of ``key``, and of the tables around it that exist only through it."""
+    for length in range(1, len(key) + 1):
+        lines.setdefault(key[:length], line)
 
 
 def _statements(text: str) -> list[tuple[int, str]]:

@@ -42,7 +42,7 @@ class Finished:
     seconds: float
 
 
-class ChildFailed(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+class ChildFailed(HeartwoodError):
     """A child died, ran over a limit, or raised. ``reason`` is a sentence; ``limit`` names the limit it hit, if any."""
 
     def __init__(self, reason: str, *, limit: str | None = None) -> None:

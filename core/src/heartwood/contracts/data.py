@@ -64,6 +64,11 @@ class Transaction(Queries, Protocol):
         ...
 
     @property
+    def plugin(self) -> str:
+        """The plugin in whose name it runs."""
+        ...
+
+    @property
     def connection(self) -> asyncpg.Connection:
         """The connection that holds the transaction; never keep it longer than that."""
         ...

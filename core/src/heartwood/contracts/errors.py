@@ -167,7 +167,7 @@ class OutOfSpace(Problem):
     title = "Out of space"
 
 
-class Repeated(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+class Repeated(HeartwoodError):
     """What an idempotency key stands for has been done; the kernel sends ``stored``, the answer of the first time."""
 
     def __init__(self, stored: Stored) -> None:

@@ -21,11 +21,11 @@ class OutboundError(HeartwoodError):
     """Asking another server did not work. The sentence names the method and the host, never the query."""
 
 
-class OutboundRefused(OutboundError):  # noqa: N818  (reads as the fact it states)
+class OutboundRefused(OutboundError):
     """The hub does not call this address: it is not public, and ``web.outbound_allow`` does not list it."""
 
 
-class OutboundFailed(OutboundError):  # noqa: N818  (reads as the fact it states)
+class OutboundFailed(OutboundError):
     """The other server could not be reached, was too slow, or sent more than the limit."""
 
 
@@ -40,7 +40,7 @@ class HttpAnswer:
     @property
     def ok(self) -> bool:
         """Whether the status is one of success."""
-        return 200 <= self.status < 300  # noqa: PLR2004  (the range that RFC 9110 calls successful)
+        return 200 <= self.status < 300
 
     def json(self) -> Any:
         """Return the body as JSON.
@@ -67,7 +67,7 @@ class HttpClient(Protocol):
         params: Mapping[str, str] = {},
         json: Any = None,
         body: bytes | None = None,
-        timeout: float = 10.0,  # noqa: ASYNC109  (covers the whole exchange, with one error for every way to fail)
+        timeout: float = 10.0,
         limit: int = 5 * MEBIBYTE,
     ) -> HttpAnswer:
         """Ask ``url`` and return the whole answer, whatever its status. Redirects are not followed.

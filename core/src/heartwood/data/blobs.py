@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import obstore
@@ -20,26 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heartwood.contracts.data import Staged
+    from heartwood.data.places import Places
     from heartwood.data.settings import DataSettings
 
 CHUNK = 256 * 1024
 """Bytes of one chunk when reading."""
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-
-
-class BlobPlaces(Protocol):
-    """The two folders that blobs need."""
-
-    @property
-    def blobs(self) -> Path:
-        """Where blobs lie, if they lie in a folder."""
-        ...
-
-    @property
-    def staging(self) -> Path:
-        """Where uploads wait, on the same file system."""
-        ...
 
 
 class _Store:
@@ -177,7 +164,7 @@ class BucketBlobs(_Store):
             return False
 
 
-def open_blobs(settings: DataSettings, places: BlobPlaces) -> FolderBlobs | BucketBlobs:
+def open_blobs(settings: DataSettings, places: Places) -> FolderBlobs | BucketBlobs:
     """Open the store that ``data.blobs`` names, and remove leftovers of uploads that died more than an hour ago.
 
     Raises:

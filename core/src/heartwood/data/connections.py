@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _LEAVES_TRACES = re.compile(
     r"(?:\A|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-    r"(?:set(?!\s+local)|reset|listen|unlisten|declare|prepare|load|discard|do|call|create\s+(?:local\s+)?temp\w*)\b"
+    r"(?:set(?!\s+local)|reset|listen|unlisten|declare|prepare|load|discard|do|call)\b"
     r"|\bset_config\b|\badvisory_(?:un)?lock|\bpg_(?:try_)?advisory_lock",
     re.IGNORECASE | re.DOTALL,
 )
@@ -21,7 +21,7 @@ _LEAVES_TRACES = re.compile(
 
 @lru_cache(maxsize=2048)
 def leaves_traces(sql: str) -> bool:
-    """Whether ``sql`` may change the session: settings, LISTEN, session locks, cursors, temporary tables."""
+    """Whether ``sql`` may change the session: settings, LISTEN, session locks, cursors."""
     return _LEAVES_TRACES.search(sql) is not None
 
 
@@ -34,7 +34,7 @@ class HubConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no
         super().__init__(*args, **kwargs)
         self.touched = False
 
-    async def clean(self, timeout: float) -> None:  # noqa: ASYNC109  (it is asyncpg's own)
+    async def clean(self, timeout: float) -> None:
         """Make the session as new, within ``timeout`` seconds; nothing is sent where nobody touched it."""
         if self.touched or self.is_in_transaction():
             await self.reset(timeout=timeout)
@@ -53,5 +53,6 @@ def connection_arguments(dsn: str, settings: DataSettings, application: str) -> 
         "idle_in_transaction_session_timeout": limit,
         "timezone": "UTC",
         "jit": "off",
+        "tcp_keepalives_idle": "60",  # routers on the way forget connections that say nothing
     }
     return {"dsn": dsn, "server_settings": session, "command_timeout": settings.statement_timeout + 5}

@@ -90,12 +90,16 @@ class Line:
     async def _establish(self) -> None:
         async with asyncio.timeout(PROBE_TIMEOUT):
             connection = await self._connect()
+        self._connection = connection
         self._lost.clear()
         connection.add_termination_listener(self._on_termination)
-        self._connection = connection
-        async with self._turn:
-            for listener in list(self._listeners):
-                await self._listen(listener)
+        try:
+            async with self._turn:
+                for listener in list(self._listeners):
+                    await self._listen(listener)
+        except BaseException:
+            connection.terminate()
+            raise
 
     async def _listen(self, listener: Listener) -> None:
         async with asyncio.timeout(PROBE_TIMEOUT):
@@ -116,7 +120,7 @@ class Line:
     def _safely(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception:  # noqa: BLE001  (somebody else's callback must not end the line)
+        except Exception:
             self._log.exception("database.listener_failed")
 
     def _on_termination(self, _connection: Any) -> None:
@@ -149,7 +153,7 @@ class Line:
         while True:
             try:
                 await self._establish()
-            except CONNECT_ERRORS as error:
+            except Exception as error:
                 await self._down(sentence(error))
             else:
                 break

@@ -20,7 +20,7 @@ LONGEST_RUNTIME_DIR = 60
 """Bytes; a socket's path has room for about 107."""
 
 
-class PlaceUnusable(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+class PlaceUnusable(HeartwoodError):
     """A folder cannot be used for what it is meant for; the sentence says why and what to set instead."""
 
 
@@ -98,7 +98,7 @@ def _runtime_dir(environ: Mapping[str, str]) -> Path:
         return Path(environ["XDG_RUNTIME_DIR"]) / "heartwood"
     name = f"heartwood-{user}"
     folder = Path(tempfile.gettempdir()) / name
-    return folder if len(os.fsencode(folder)) <= LONGEST_RUNTIME_DIR else Path("/tmp") / name  # noqa: S108  (it is checked to be ours)
+    return folder if len(os.fsencode(folder)) <= LONGEST_RUNTIME_DIR else Path("/tmp") / name
 
 
 def _first(environ: Mapping[str, str], name: str) -> Path | None:

@@ -6,6 +6,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import orjson
 
 from heartwood.data.connections import leaves_traces
@@ -14,8 +15,6 @@ from heartwood.observe.logs import current_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-
-    import asyncpg
 
     from heartwood.contracts.data import Stored
     from heartwood.contracts.people import Actor
@@ -71,6 +70,8 @@ async def ask(connection: Any, observe: Callable[[float], None], verb: str, sql:
         problem = unavailable(error, connection)
         if problem is None:
             raise
+        if isinstance(error, asyncpg.InternalClientError):
+            connection.terminate()
         raise problem from error
     finally:
         observe(time.perf_counter() - started)

@@ -25,7 +25,7 @@ MOST_LABEL_SETS = 200
 """Label sets of one family that are exported; more mean that a label is not bounded."""
 
 
-class MetricRefused(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+class MetricRefused(HeartwoodError):
     """A plugin's metric is named badly, or its name belongs to somebody else."""
 
 
@@ -168,7 +168,7 @@ class _Guard:
         for collector in self._collectors:
             try:
                 families = [self._checked(family, used) for family in collector.collect()]
-            except Exception as error:  # noqa: BLE001  (a plugin's code may raise anything)
+            except Exception as error:
                 self._count(error)
             else:
                 yield from families

@@ -7,7 +7,7 @@ private networks (100.64.0.0/10 and others are missing from the usual lists), af
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NAT64 = IPv6Network("64:ff9b::/96")
-NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 COMPATIBLE = IPv6Network("::/96")
+SPECIAL = (ip_network("192.0.0.0/24"), ip_network("64:ff9b:1::/48"), ip_network("fec0::/10"))
+"""Protocol assignments, local NAT64 and site-local: not global, though some versions of Python say so."""
 
 
 def unwrap(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -37,9 +38,8 @@ def unwrap(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 def is_public(text: str) -> bool:
     """Whether ``text``, an IP address, belongs to a host on the public Internet."""
-    address = ip_address(text)
-    inner = unwrap(address)
-    if isinstance(address, IPv6Address) and address in NAT64_LOCAL:
+    inner = unwrap(ip_address(text))
+    if any(inner.version == network.version and inner in network for network in SPECIAL):
         return False
     return inner.is_global and not inner.is_multicast and not inner.is_reserved
 

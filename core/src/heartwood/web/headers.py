@@ -49,6 +49,7 @@ class Headers:
         headers[REQUEST_ID] = request_id
         for name, value in self.common.items():
             headers.setdefault(name, value)
+        headers["Server"] = SECURITY["Server"]  # aiohttp has already put its name and version there
 
     def answer(self, encoded: Encoded, request_id: str) -> web.Response:
         """Return the answer that carries ``encoded``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -32,7 +33,7 @@ class Mount:
         self.app.on_response_prepare.append(pipeline.stamp)
         self._pipeline = pipeline
         self._identity = identity
-        self._resources: dict[str, web.AbstractResource] = {}
+        self._paths: dict[str, str] = {}
 
     def route(
         self, record: Record, route: Route, bound: Bound, database: PgDatabase, owner: Record | None = None
@@ -50,7 +51,7 @@ class Mount:
         resource = self.app.router.add_resource(path)
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             resource.add_route(method, handle)
-        self._resources.setdefault(f"{record.name}:{route.label}", resource)
+        self._paths.setdefault(f"{record.name}:{route.label}", resource.canonical)
 
     def close(self, records: Iterable[Record]) -> web.Application:
         """Put the gates below all prefixes and roots of ``records`` and the answer to all other paths; return the app.
@@ -82,14 +83,14 @@ class Mount:
         Raises:
             HeartwoodError: there is no such route, or a part of its path was not given.
         """
-        resource = self._resources.get(name)
-        if resource is None:
+        path = self._paths.get(name)
+        if path is None:
             msg = f"There is no route {name!r}; a route is named `<plugin>:<name of the route>`"
             raise HeartwoodError(msg)
         try:
-            return str(resource.url_for(**{part: str(value) for part, value in parts.items()}))
-        except (KeyError, TypeError) as error:
-            msg = f"The path of {name!r} is {resource.canonical}; got {', '.join(parts) or 'nothing'}"
+            return path.format_map({part: quote(str(value), safe="") for part, value in parts.items()})
+        except KeyError as error:
+            msg = f"The path of {name!r} is {path}; {error} was not given"
             raise HeartwoodError(msg) from error
 
     def _base(self, record: Record, prefix: str) -> str:

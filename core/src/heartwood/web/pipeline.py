@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ class Pipeline:
         self.visits = Visits(settings)
         self._log = log
         self._metrics = metrics
+        self._ended: list[tuple[Visit, Place, int, float]] = []
+        self._context = Context()  # the access log speaks of many requests, so it runs in the context of none
         metrics.http_requests_in_flight.set_function(lambda: len(self.visits))
 
     def wrap(self, serve: Serve, place: Place) -> Handle:
@@ -76,7 +79,7 @@ class Pipeline:
             visits.add(visit)
             try:
                 response = await (serve if request.version <= HttpVersion11 else _wrong_version)(request, visit)
-            except BaseException as error:  # noqa: BLE001  (what must not be answered is raised again in there)
+            except BaseException as error:
                 response = self._answer(error, visit, place)
             finally:
                 visits.discard(visit)
@@ -117,7 +120,7 @@ class Pipeline:
             return describe(problem, place.owner)
         if isinstance(error, web.HTTPException):
             return describe_status(error.status, owner=place.owner)
-        if _nobody_left(error, visit.request):
+        if _nobody_left(error, visit):
             return None
         self._crashed(error, place)
         return describe_status(500, GENERIC, place.owner)
@@ -130,23 +133,35 @@ class Pipeline:
             self._metrics.count_error(place.record.name, "route")
 
     def _report(self, visit: Visit, place: Place, status: int) -> None:
-        """Write the access log's line and observe the duration."""
-        seconds = monotonic() - visit.started
-        method = visit.request.method
-        child = place.durations.get((method, status))
-        if child is None:
-            label = method if method in KNOWN_METHODS else "other"
-            child = self._metrics.http_request_duration_seconds.labels(label, place.template, str(status))
-            place.durations[method, status] = child
-        child.observe(seconds)
-        self._log.info(
-            "http.request",
-            method=method,
-            route=place.template,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            person=visit.actor.person if visit.actor is not None else None,
-        )
+        """Have the request written down when this round of the loop is over.
+
+        Together with those of the same round, and after the answers are on their way: it costs half as much that way.
+        """
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._write_down, context=self._context)
+        self._ended.append((visit, place, status, monotonic() - visit.started))
+
+    def _write_down(self) -> None:
+        """Write the access log's lines and observe the durations."""
+        ended, self._ended = self._ended, []
+        for visit, place, status, seconds in ended:
+            method = visit.request.method
+            child = place.durations.get((method, status))
+            if child is None:
+                label = method if method in KNOWN_METHODS else "other"
+                child = self._metrics.http_request_duration_seconds.labels(label, place.template, str(status))
+                place.durations[method, status] = child
+            child.observe(seconds)
+            self._log.info(
+                "http.request",
+                plugin=place.owner,
+                request_id=visit.id,
+                method=method,
+                route=place.template,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                person=visit.actor.person if visit.actor is not None else None,
+            )
 
 
 async def _wrong_version(_: web.Request, __: Visit) -> web.StreamResponse:
@@ -154,8 +169,10 @@ async def _wrong_version(_: web.Request, __: Visit) -> web.StreamResponse:
     raise VersionNotSupported(msg)
 
 
-def _nobody_left(error: BaseException, request: web.Request) -> bool:
+def _nobody_left(error: BaseException, visit: Visit) -> bool:
     """Whether ``error`` means that the client has gone, or that this process is told to end."""
     if isinstance(error, ConnectionError):
-        return request.transport is None or request.transport.is_closing()
-    return isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit)
+        return visit.request.transport is None or visit.request.transport.is_closing()
+    if isinstance(error, asyncio.CancelledError):  # one that nobody asked for is a mistake of the handler
+        return visit.task is not None and visit.task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)

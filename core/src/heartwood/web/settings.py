@@ -60,7 +60,7 @@ def _root(_: Any, __: Attribute[str], value: str) -> None:
 class WebSettings:
     """Where the hub listens, under which path it answers, and the limits of a request."""
 
-    listen: list[str] = setting(  # noqa: RUF009  (the factory makes a new list for each instance)
+    listen: list[str] = setting(
         factory=lambda: ["127.0.0.1:8000"],
         help="Addresses to listen on: host:port, [v6]:port or unix:/path.",
         validator=_listeners,
@@ -90,7 +90,7 @@ class WebSettings:
     heartbeat: float = setting(
         15.0, help="Seconds between the signs of life on a quiet event stream.", validator=validators.gt(0)
     )
-    outbound_allow: list[str] = setting(  # noqa: RUF009  (as above)
+    outbound_allow: list[str] = setting(
         factory=list,
         help="Hosts (host or host:port) on private networks that the hub may call; all public ones are allowed.",
     )

@@ -53,8 +53,10 @@ class Streams:
         closing = asyncio.ensure_future(self._closing.wait())
         waiting = _next(events)
         try:
-            while not closing.done():
+            while True:
                 await asyncio.wait((waiting, closing), timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
+                if closing.done():
+                    return
                 if not waiting.done():
                     await _write(request, response, HEARTBEAT)
                     continue

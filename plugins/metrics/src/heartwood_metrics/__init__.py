@@ -1,0 +1,1 @@
+"""Metrics for heartwood: the exporter for Prometheus, and a summary that every plugin may add to."""

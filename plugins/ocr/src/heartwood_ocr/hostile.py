@@ -1,7 +1,7 @@
 """What touches bytes from outside. It runs in a sandboxed child and nowhere else.
 
 ``python -m heartwood_ocr.hostile FILE FOLDER ORDER`` writes one JSON object to standard output: ``{"problem": …}``, or
-the answer to ORDER, a JSON object of ``action`` (``probe`` or ``render``), ``media_type`` and limits. Pages are rendered
+the answer to ORDER, a JSON object of ``action`` (``probe`` or ``render``), ``media_type`` and limits. Pages are drawn
 into FOLDER as ``<number>.png``, grey, never more than ``raster`` pixels. Whoever reads the answer trusts none of it.
 """
 
@@ -11,10 +11,13 @@ import json
 import math
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from PIL import Image
 
 PDF = "application/pdf"
@@ -23,8 +26,12 @@ POINTS_PER_INCH = 72
 DPI = 200
 """Resolution at which PDF pages are rendered; Tesseract reads 150 to 200 as well as 300, and faster."""
 
+A4 = (595.0, 842.0)
 LONGEST_SIDE = 20_000
+LONGEST_DRAWN = 10_000
+BYTE = 255
 DEEP = ("I", "F")
+"""Modes of pictures with more than 8 bits a pixel begin so."""
 
 
 class Unreadable(Exception):
@@ -46,9 +53,21 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer))
 
 
+@contextmanager
+def _decoding(sentence: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what a decoder raises into ``sentence``: one of ``errors``, or anything, for decoders raise all sorts."""
+    try:
+        yield
+    except MemoryError:
+        msg = "The file needs more memory than it may have"
+        raise Unreadable(msg) from None
+    except errors or Exception as error:
+        raise Unreadable(sentence) from error
+
+
 def probe_pdf(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Return the number of pages, and of each page up to ``max_pages`` its size in points and its text layer."""
-    import pypdfium2  # noqa: PLC0415
+    import pypdfium2  # type: ignore[import-untyped]
 
     try:
         document = pypdfium2.PdfDocument(path)
@@ -63,7 +82,7 @@ def probe_pdf(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text_layer(document: Any, index: int) -> dict[str, Any]:
-    import pypdfium2  # noqa: PLC0415
+    import pypdfium2
 
     try:
         page = document[index]
@@ -75,26 +94,31 @@ def _text_layer(document: Any, index: int) -> dict[str, Any]:
 
 def render_pdf(path: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Render ``pages``, a list of [number, width, height] with the size in points."""
-    from pdf2image import convert_from_path  # noqa: PLC0415
-    from pdf2image.exceptions import PDFPageCountError, PDFSyntaxError  # noqa: PLC0415
+    from pdf2image import convert_from_path
+    from pdf2image.exceptions import PDFPageCountError, PDFSyntaxError
 
     for number, width, height in order["pages"]:
-        square_inches = max(width, 1) * max(height, 1) / POINTS_PER_INCH**2
-        dpi = max(1, math.floor(min(DPI, math.sqrt(order["raster"] / square_inches))))
-        try:
-            images = convert_from_path(path, dpi=dpi, first_page=number, last_page=number, grayscale=True)
-        except (PDFPageCountError, PDFSyntaxError) as error:
-            msg = "The PDF is damaged and its pages cannot be drawn"
-            raise Unreadable(msg) from error
-        if images:
-            _save(images[0], folder, number, order["raster"])
+        longest = _longest(width, height, order["raster"])
+        with _decoding("The PDF is damaged and its pages cannot be drawn", PDFPageCountError, PDFSyntaxError):
+            images = convert_from_path(path, size=longest, first_page=number, last_page=number, grayscale=True)
+            if images:
+                _save(images[0], folder, number, order["raster"])
     return {}
+
+
+def _longest(width: float, height: float, raster: int) -> int:
+    """Return the pixels of a page's longer side; given as such, a page that lies about its size gets no more."""
+    if not width or not height:
+        width, height = A4
+    dpi = min(DPI, math.sqrt(raster * POINTS_PER_INCH**2 / (width * height)))
+    return max(1, min(LONGEST_DRAWN, round(max(width, height) * dpi / POINTS_PER_INCH)))
 
 
 def probe_image(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Return the number of pictures in the file, and the size in pixels of each; nothing is decoded."""
     image = _open(path, order)
-    total = getattr(image, "n_frames", 1) if order["media_type"] == "image/tiff" else 1
+    with _decoding("The pictures in the file cannot be counted"):
+        total = getattr(image, "n_frames", 1) if order["media_type"] == "image/tiff" else 1
     pages = []
     for index in range(min(total, order["max_pages"])):
         _seek(image, index, order)
@@ -104,7 +128,7 @@ def probe_image(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 def render_image(path: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Decode ``pages`` (numbers first), upright by their EXIF turn, grey, on white."""
-    from PIL import Image, ImageOps  # noqa: PLC0415
+    from PIL import ImageOps
 
     image = _open(path, order)
     for number, *_ in order["pages"]:
@@ -112,32 +136,22 @@ def render_image(path: str, folder: Path, order: dict[str, Any]) -> dict[str, An
         shrink = math.sqrt(order["raster"] / (image.width * image.height))
         if shrink < 1 and image.format == "JPEG":
             image.draft("L", (int(image.width * shrink), int(image.height * shrink)))
-        try:
-            upright = ImageOps.exif_transpose(image)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            msg = f"The picture is damaged: {error}"
-            raise Unreadable(msg) from error
-        _save(_grey(upright), folder, number, order["raster"])
+        with _decoding("The picture is damaged"):
+            _save(_grey(ImageOps.exif_transpose(image)), folder, number, order["raster"])
     return {}
 
 
 def _open(path: str, order: dict[str, Any]) -> Image.Image:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # `_seek` measures instead, with a sentence
-    try:
+    with _decoding("The picture is damaged and cannot be opened"):
         return Image.open(path, formats=[FORMATS[order["media_type"]]])
-    except (OSError, ValueError, SyntaxError) as error:
-        msg = f"The picture is damaged and cannot be opened: {type(error).__name__}"
-        raise Unreadable(msg) from error
 
 
 def _seek(image: Image.Image, index: int, order: dict[str, Any]) -> None:
-    try:
+    with _decoding(f"Picture {index + 1} of the file is damaged"):
         image.seek(index)
-    except (EOFError, OSError, ValueError, SyntaxError) as error:
-        msg = f"Picture {index + 1} of the file is damaged"
-        raise Unreadable(msg) from error
     if image.width * image.height > order["max_pixels"] or max(image.size) > LONGEST_SIDE:
         most = order["max_pixels"] // 10**6
         msg = f"The picture is too large: {image.width} x {image.height} pixels, of at most {most} million"
@@ -146,11 +160,11 @@ def _seek(image: Image.Image, index: int, order: dict[str, Any]) -> None:
 
 def _grey(image: Image.Image) -> Image.Image:
     """Return the picture as 8-bit grey; what is transparent becomes white."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     if image.mode.startswith(DEEP):
-        low, high = image.getextrema()
-        scale = 255 / max(float(high), 1) if float(high) > 255 else 1  # noqa: PLR2004  (the range of a byte)
+        high: Any = image.getextrema()[1]
+        scale = BYTE / max(high, BYTE)
         return image.convert("F").point(lambda value: value * scale).convert("L")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

@@ -30,7 +30,7 @@ def prepare(grey: Grey) -> Grey:
     even = even_light(resized(grey))
     straight = turned(even, skew(even))
     smooth = cv2.GaussianBlur(straight, (3, 3), 0)
-    return _grey(cv2.copyMakeBorder(smooth, *[_MARGIN] * 4, cv2.BORDER_CONSTANT, value=_WHITE))
+    return _grey(cv2.copyMakeBorder(smooth, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_CONSTANT, value=_WHITE))
 
 
 def resized(grey: Grey) -> Grey:

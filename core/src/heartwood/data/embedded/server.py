@@ -112,8 +112,8 @@ class Server:
 
     def alive(self) -> bool:
         """Whether the server's process is there; reaps it where it was our child."""
-        if self._child is not None and self._child.poll() is not None:
-            return False
+        if self._child is not None:
+            return self._child.poll() is None
         return self.postmaster is not None and is_postmaster(self.postmaster.pid, self.folder)
 
     def _ensure(self) -> None:

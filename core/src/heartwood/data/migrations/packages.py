@@ -18,7 +18,7 @@ from sqlalchemy.util import await_only
 
 from heartwood.contracts.data import Tables
 from heartwood.data.migrations.sources import MigrationError, MigrationSource
-from heartwood.data.migrations.standing import quoted
+from heartwood.data.migrations.standing import VERSION_TABLE, quoted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ class RunScript(MigrateOperation):
 @Operations.implementation_for(RunScript)
 def _run_script(operations: Operations, operation: RunScript) -> None:
     connection = operations.get_bind()
-    connection.execute(text("select 1"))  # SQLAlchemy opens its transaction with the first statement of its own
+    connection.execute(text("select 1"))  # SQLAlchemy begins its transaction with the first statement of its own
     raw: Any = connection.connection.driver_connection
     await_only(raw.execute(operation.sql))
 
@@ -64,9 +64,10 @@ async def transaction(connection: asyncpg.Connection) -> AsyncIterator[AsyncConn
 
 
 async def apply_package(connection: asyncpg.Connection, source: MigrationSource) -> None:
-    """Apply all pending revisions of a package in one transaction."""
+    """Apply all pending revisions of a package in one transaction, which begins with SQLAlchemy's first statement."""
     async with transaction(connection) as wrapped:
-        await wrapped.execute(text(f"create schema if not exists {quoted(source.plugin)}"))
+        await wrapped.execute(text("select 1"))
+        await connection.execute(VERSION_TABLE.replace("{schema}", quoted(source.plugin)))
         await wrapped.run_sync(_apply, source)
 
 
@@ -74,7 +75,7 @@ def _apply(connection: Connection, source: MigrationSource) -> None:
     script = ScriptDirectory(source.folder.parent, version_locations=[source.folder])
 
     def steps(current: Any, _context: MigrationContext) -> Any:
-        return script._upgrade_revs("head", current)  # noqa: SLF001  (what alembic.command.upgrade calls)
+        return script._upgrade_revs("head", current)
 
     with EnvironmentContext(Config(), script, fn=steps) as environment:
         environment.configure(connection=connection, version_table_schema=source.plugin)
@@ -104,7 +105,7 @@ def load_metadata(source: MigrationSource) -> MetaData:
     Raises:
         MigrationError: it can not be imported, or is something else.
     """
-    assert isinstance(source.tables, Tables)  # noqa: S101  (asked of packages only)
+    assert isinstance(source.tables, Tables)
     module, _, attribute = source.tables.metadata.partition(":")
     try:
         value = getattr(importlib.import_module(module), attribute)

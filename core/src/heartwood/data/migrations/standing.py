@@ -15,12 +15,26 @@ if TYPE_CHECKING:
 
 KERNEL_SCHEMAS = frozenset({"core", "queue"})
 
+VERSION_TABLE = """
+create schema if not exists {schema};
+create table if not exists {schema}.alembic_version (
+    version_num varchar(32) not null, constraint alembic_version_pkc primary key (version_num)
+);
+comment on table {schema}.alembic_version is 'kept by heartwood';
+"""
+"""Alembic's own table. The comment tells a schema of the hub from that of another program which uses Alembic too."""
+
 SCHEMAS = """
 select n.nspname as name,
-       coalesce(bool_or(c.relname = 'alembic_version'), false) as versioned,
-       coalesce(bool_or(c.relname <> 'alembic_version'), false) as filled
+       coalesce(bool_or(ours), false) as versioned,
+       coalesce(bool_or(not ours), false) as filled
 from pg_catalog.pg_namespace n
-left join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p', 'v', 'm', 'f')
+left join lateral (
+    select c.relname = 'alembic_version'
+           and coalesce(obj_description(c.oid, 'pg_class') = 'kept by heartwood', false) as ours
+    from pg_catalog.pg_class c
+    where c.relnamespace = n.oid and c.relkind in ('r', 'p', 'v', 'm', 'f')
+) as tables on true
 group by n.nspname
 """
 
@@ -84,7 +98,7 @@ async def _version_rows(connection: asyncpg.Connection, plugins: Sequence[str]) 
     if not plugins:
         return {}
     parts = [
-        f"select {position} as place, version_num from {quoted(plugin)}.alembic_version"  # noqa: S608  (quoted)
+        f"select {position} as place, version_num from {quoted(plugin)}.alembic_version"
         for position, plugin in enumerate(plugins)
     ]
     return {plugins[row["place"]]: row["version_num"] for row in await connection.fetch(" union all ".join(parts))}

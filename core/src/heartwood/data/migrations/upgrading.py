@@ -9,20 +9,12 @@ from attrs import frozen
 from heartwood.contracts.data import Tables
 from heartwood.data.migrations.session import migrating
 from heartwood.data.migrations.sources import MigrationError, MigrationSource, core_first
-from heartwood.data.migrations.standing import quoted, standings
+from heartwood.data.migrations.standing import VERSION_TABLE, quoted, standings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import asyncpg
-
-VERSION_TABLE = """
-create schema if not exists {schema};
-create table if not exists {schema}.alembic_version (
-    version_num varchar(32) not null, constraint alembic_version_pkc primary key (version_num)
-);
-"""
-"""What Alembic makes too; here it stands for plugins that have no Alembic revisions."""
 
 
 @frozen
@@ -79,7 +71,7 @@ async def _upgrade_one(connection: asyncpg.Connection, source: MigrationSource) 
     if not standing.pending:
         return ()
     if isinstance(source.tables, Tables):
-        from heartwood.data.migrations.packages import apply_package  # noqa: PLC0415  (imported only where it is needed)
+        from heartwood.data.migrations.packages import apply_package
 
         await apply_package(connection, source)
     else:
@@ -102,5 +94,5 @@ async def stamp(connection: asyncpg.Connection, plugin: str, revision: str) -> N
     """Write that ``plugin``'s schema is at ``revision``."""
     schema = quoted(plugin)
     await connection.execute(VERSION_TABLE.replace("{schema}", schema))
-    await connection.execute(f"delete from {schema}.alembic_version")  # noqa: S608  (quoted)
-    await connection.execute(f"insert into {schema}.alembic_version values ($1)", revision)  # noqa: S608  (quoted)
+    await connection.execute(f"delete from {schema}.alembic_version")
+    await connection.execute(f"insert into {schema}.alembic_version values ($1)", revision)

@@ -45,4 +45,4 @@ create index page_words_idx on ocr.page using gin (words);
 
 
 def upgrade() -> None:
-    op.run_script(SCRIPT)
+    op.run_script(SCRIPT)  # type: ignore[attr-defined]  # the kernel's directive; Alembic adds it to `op` at run time

@@ -1,0 +1,169 @@
+"""Finding plugins by the metadata of their packages: nothing is imported here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib.metadata import Distribution, EntryPoint, distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import field, frozen
+from packaging.requirements import InvalidRequirement, Requirement
+
+from heartwood.plugins.records import Phase, Record, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+KERNEL = "heartwood-hub"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+RESERVED = frozenset(
+    {"health", "openapi.json", "docs", "plugins", "jobs", "people", "sessions", "tokens", "audit", "-", "business"}
+)
+"""Prefixes, roots and names that belong to the kernel."""
+
+KERNEL_NAMES = frozenset({"core", "queue", "public", "information_schema"})
+"""Names that no plugin may have: they are schemas of the kernel or of PostgreSQL."""
+
+
+class Switch(Protocol):
+    """The kernel's own keys of ``[plugins.<name>]``."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it is loaded."""
+        ...
+
+    @property
+    def required(self) -> bool:
+        """Whether the hub refuses to start without it."""
+        ...
+
+
+@frozen
+class Candidate:
+    """A plugin that was found: its record, and where its code is (``module:Class``, or a file)."""
+
+    record: Record
+    reference: str = ""
+    file: Path | None = None
+    commands: tuple[str, ...] = field(default=())
+
+
+def discover(
+    switches: Mapping[str, Switch],
+    *,
+    folder: Path | None = None,
+    installed: Iterable[Distribution] | None = None,
+) -> list[Candidate]:
+    """Return every plugin that is installed or named in the configuration, in the order of their names.
+
+    Its record's state says ``disabled``, ``missing`` or ``incompatible`` where it is; all others are ``found``.
+
+    Args:
+        switches: what the configuration says of each plugin; one that is not named there is disabled.
+        folder: where single-file plugins lie.
+        installed: the distributions to look at; those of this environment by default.
+    """
+    found = {each.record.name: each for each in _packages(distributions() if installed is None else installed)}
+    for each in _files(folder) if folder else ():
+        found.setdefault(each.record.name, each)
+    for name in switches:
+        if name not in found:
+            found[name] = Candidate(Record(name, State.MISSING, Phase.DISCOVER, _missing(name, found)))
+    candidates = [found[name] for name in sorted(found)]
+    for each in candidates:
+        _switch(each.record, switches.get(each.record.name))
+    _refuse_clashes(candidates)
+    return candidates
+
+
+def _switch(record: Record, switch: Switch | None) -> None:
+    record.required = bool(switch and switch.enabled and switch.required)
+    if switch is None or not switch.enabled:
+        record.state = State.DISABLED
+        record.reason = "not named in the configuration" if switch is None else "switched off"
+
+
+def _missing(name: str, found: Iterable[str]) -> str:
+    names = sorted(found)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no plugin {name!r} is installed; installed: {', '.join(names) or 'none'}{hint}"
+
+
+def _packages(installed: Iterable[Distribution]) -> Iterator[Candidate]:
+    for distribution in installed:
+        points = list(distribution.entry_points)
+        for point in points:
+            if point.group == "heartwood.plugins":
+                yield _package(distribution, point, points)
+
+
+def _package(distribution: Distribution, point: EntryPoint, points: list[EntryPoint]) -> Candidate:
+    def named(group: str) -> tuple[str, ...]:
+        return tuple(each.name for each in points if each.group == group and each.value == point.value)
+
+    record = Record(
+        point.name,
+        distribution=distribution.name,
+        version=distribution.version,
+        prefixes=named("heartwood.prefixes") or (() if named("heartwood.roots") else (point.name,)),
+        roots=named("heartwood.roots"),
+    )
+    commands = tuple(each.name for each in points if each.group == "heartwood.commands")
+    _check_name(record)
+    _check_range(record, distribution.requires or ())
+    return Candidate(record, point.value, commands=commands)
+
+
+def _check_name(record: Record) -> None:
+    if not NAME.fullmatch(record.name) or record.name in KERNEL_NAMES or record.name.startswith("pg_"):
+        record.state, record.phase = State.INCOMPATIBLE, Phase.DISCOVER
+        record.reason = f"{record.name!r} cannot be a plugin's name: lower-case letters, digits and _, and no schema"
+
+
+def _check_range(record: Record, requires: Iterable[str]) -> None:
+    """Compare the range of heartwood-hub that the package asks for with the version at hand."""
+    ours = version(KERNEL)
+    for text in requires:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        wanted = requirement.name.lower().replace("_", "-") == KERNEL
+        if wanted and not requirement.specifier.contains(ours, prereleases=True):
+            record.state, record.phase = State.INCOMPATIBLE, Phase.DISCOVER
+            record.reason = (
+                f"{record.distribution} {record.version} needs {KERNEL}{requirement.specifier}, this is {ours}"
+            )
+
+
+def _files(folder: Path) -> Iterator[Candidate]:
+    for file in sorted(folder.glob("*.py")):
+        if not file.name.startswith("_"):
+            record = Record(file.stem, prefixes=(file.stem,), distribution=str(file))
+            _check_name(record)
+            yield Candidate(record, file=file)
+
+
+def _refuse_clashes(candidates: Iterable[Candidate]) -> None:
+    """Refuse the later of two enabled plugins that claim the same prefix, root or command, naming both."""
+    owners: dict[tuple[str, str], str] = {}
+    for each in candidates:
+        record = each.record
+        if record.state is not State.FOUND:
+            continue
+        claims = [
+            *(("prefix", prefix) for prefix in record.prefixes),
+            *(("root", root) for root in record.roots),
+            *(("command", command) for command in each.commands if record.distribution),
+        ]
+        for kind, claim in claims:
+            taken = "the kernel" if claim in RESERVED and kind != "command" else owners.get((kind, claim))
+            if taken and taken != record.name:
+                who = taken if taken == "the kernel" else f"plugin {taken!r}"
+                record.fail(Phase.DISCOVER, f"the {kind} {claim!r} of plugin {record.name!r} belongs to {who}")
+        if record.state is State.FOUND:
+            owners.update(dict.fromkeys(claims, record.name))

@@ -1,0 +1,67 @@
+"""A worker process for the tests: ``worker_program.py DSN JSON``; stops at the steps it is told, so it can be killed there.
+
+Steps: ``hang`` is where the handler of ``notes.read`` waits for ever: ``handler``, ``transaction``, ``commit`` (results
+are committed, the end of the job is not written) or ``pick`` (picked, not started). ``block`` is for how many seconds it
+blocks the loop first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+import structlog
+
+from heartwood.contracts.jobs import Job, Retry
+from heartwood.data.pool import Pool
+from heartwood.data.settings import DataSettings
+from heartwood.observe.metrics import Metrics
+from heartwood.work.attempts import JobHandler
+from heartwood.work.settings import WorkSettings
+from heartwood.work.worker import Worker
+
+LOG = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
+
+
+async def reached(steps: dict, step: str) -> None:
+    print(step, flush=True)
+    if steps.get("hang") == step:
+        await asyncio.Event().wait()
+
+
+async def main(dsn: str, steps: dict) -> None:
+    async def read(_payload, run) -> None:
+        await reached(steps, "handler")
+        if "block" in steps:
+            time.sleep(steps["block"])  # noqa: ASYNC251  (that is the point)
+        async with run.unit() as tx:
+            await tx.execute("insert into result values ($1, $2, 'done')", run.id, run.attempt)
+            await reached(steps, "transaction")
+        await reached(steps, "commit")
+
+    async def read_whole(_payload, run) -> None:
+        async with run.whole() as tx:
+            await tx.execute("insert into result values ($1, $2, 'done')", run.id, run.attempt)
+        await reached(steps, "commit")
+
+    pool = Pool(dsn, DataSettings(), LOG, Metrics())
+    await pool.open()
+    settings = WorkSettings(heartbeat=0.2, lost=0.6, drain=steps.get("drain", 5.0))
+    worker = Worker(pool, settings, LOG)
+    if steps.get("hang") == "pick":
+
+        async def actor(_person, _name):
+            await reached(steps, "pick")
+
+        worker = Worker(pool, settings, LOG, actor_of=actor)
+    retry = Retry(first=0.05, attempts=steps.get("attempts", 3))
+    worker.serve(JobHandler("notes", Job(call.__name__, call, retry=retry), call) for call in (read, read_whole))
+    await worker.start()
+    print("started", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
