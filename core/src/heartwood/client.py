@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 FAILED = 400
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (addresses that are listened on, to be called)
 
 
 class HubRefused(HeartwoodError):
@@ -63,7 +63,7 @@ class Hub:
 
     async def bytes(self, method: str, path: str, *, query: Mapping[str, str] | None = None, data: Any = None) -> bytes:
         """Send a request and return the body of its answer; raises as :meth:`json`."""
-        import aiohttp
+        import aiohttp  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
         try:
             async with self.session.request(method, f"{self.url}/{path}", params=query, data=data) as response:
@@ -100,7 +100,7 @@ async def open_hub(ctx: click.Context, url: str | None, token: str | None) -> As
     Raises:
         HubAway: it is this machine's, and has left no token.
     """
-    import aiohttp
+    import aiohttp  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
     here = _here(ctx) if url is None or token is None else ("", "")
     headers = {"Authorization": f"Bearer {token or here[1]}"}
@@ -111,10 +111,10 @@ async def open_hub(ctx: click.Context, url: str | None, token: str | None) -> As
 
 def _here(ctx: click.Context) -> tuple[str, str]:
     """Return the address and the token of this machine's hub."""
-    from heartwood.cli.common import load_layers
-    from heartwood.data.places import find_places
-    from heartwood.data.settings import DataSettings
-    from heartwood.web.settings import WebSettings
+    from heartwood.cli.common import load_layers  # noqa: PLC0415  (imported where it is needed: it is heavy)
+    from heartwood.data.places import find_places  # noqa: PLC0415  (imported where it is needed: it is heavy)
+    from heartwood.data.settings import DataSettings  # noqa: PLC0415  (imported where it is needed: it is heavy)
+    from heartwood.web.settings import WebSettings  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
     layers = load_layers(ctx)
     data = layers.section("data", DataSettings).value or DataSettings()

@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from attrs import Attribute, frozen
+
+from heartwood.contracts.settings import setting
 from heartwood.data.settings import DataSettings
 from heartwood.observe.settings import ObserveSettings
 from heartwood.plugins.settings import LoaderSettings
 from heartwood.web.settings import WebSettings
 from heartwood.work.settings import WorkSettings
 
+
+def _zone(_: Any, __: Attribute[str], value: str) -> None:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError):
+        msg = f"expected a time zone such as Europe/Berlin, got {value!r}"
+        raise ValueError(msg) from None
+
+
+@frozen
+class HubSettings:
+    """What the hub is to its people."""
+
+    name: str = setting("heartwood", help="How the hub calls itself.")
+    timezone: str = setting("UTC", help="Time zone in which schedules are read.", validator=_zone)
+
+
+@frozen
+class Settings:
+    """All sections of the kernel."""
+
+    hub: HubSettings
+    web: WebSettings
+    data: DataSettings
+    work: WorkSettings
+    loader: LoaderSettings
+    observe: ObserveSettings
+
+
 SECTIONS = MappingProxyType(
     {
+        "hub": HubSettings,
         "web": WebSettings,
         "data": DataSettings,
         "work": WorkSettings,

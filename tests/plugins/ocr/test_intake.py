@@ -210,6 +210,8 @@ async def test_same_key_is_done_once(client, house):
     third = await client.post("/upload", data=form(("a.jpg", JPEG + b"!")), headers=headers)
     assert (first, 202, 422) == (await second.read(), second.status, third.status)
     assert 1 == len(house.desk.enqueued)
+    odd = await client.post("/upload", data=form(("b.jpg", JPEG + b"b")), headers={"Idempotency-Key": "k" * 201})
+    assert 422 == odd.status
 
 
 async def test_two_uploads_of_the_same_files_do_not_lock_each_other(client):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from heartwood.contracts.data import Database
     from heartwood.data.embedded import Dsn
     from heartwood.data.migrations import MigrationSource
-    from heartwood.kernel import Settings
+    from heartwood.settings import Settings
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def load_layers(ctx: click.Context) -> Layers:
 def load_settings(ctx: click.Context) -> Settings:
     """Return the kernel's settings; exits 78 with every problem where there is one."""
     from heartwood.config.findings import ConfigError
-    from heartwood.kernel import read_settings
+    from heartwood.assembly import read_settings
 
     try:
         return read_settings(load_layers(ctx))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,8 +12,6 @@ from heartwood.cli.common import CONFIG_EXIT, load_layers, run
 from heartwood.config.findings import ConfigError
 from heartwood.kernel import Kernel, Refused
 
-if TYPE_CHECKING:
-    from heartwood.contracts.people import Actor
 
 
 class Process:

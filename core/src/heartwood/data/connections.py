@@ -34,7 +34,7 @@ class HubConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no
         super().__init__(*args, **kwargs)
         self.touched = False
 
-    async def clean(self, timeout: float) -> None:
+    async def clean(self, timeout: float) -> None:  # noqa: ASYNC109  (it is asyncpg's own)
         """Make the session as new, within ``timeout`` seconds; nothing is sent where nobody touched it."""
         if self.touched or self.is_in_transaction():
             await self.reset(timeout=timeout)

@@ -120,7 +120,7 @@ class Line:
     def _safely(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception:
+        except Exception:  # noqa: BLE001  (somebody else's callback must not end the line)
             self._log.exception("database.listener_failed")
 
     def _on_termination(self, _connection: Any) -> None:
@@ -153,7 +153,7 @@ class Line:
         while True:
             try:
                 await self._establish()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, the line must not give up)
                 await self._down(sentence(error))
             else:
                 break

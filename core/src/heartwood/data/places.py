@@ -98,7 +98,7 @@ def _runtime_dir(environ: Mapping[str, str]) -> Path:
         return Path(environ["XDG_RUNTIME_DIR"]) / "heartwood"
     name = f"heartwood-{user}"
     folder = Path(tempfile.gettempdir()) / name
-    return folder if len(os.fsencode(folder)) <= LONGEST_RUNTIME_DIR else Path("/tmp") / name
+    return folder if len(os.fsencode(folder)) <= LONGEST_RUNTIME_DIR else Path("/tmp") / name  # noqa: S108  (it is checked to be ours)
 
 
 def _first(environ: Mapping[str, str], name: str) -> Path | None:

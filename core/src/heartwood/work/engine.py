@@ -235,10 +235,11 @@ def _columns(outcome: Outcome) -> tuple[object, ...]:
 class JobExecutor(AbstractEntrypointExecutor):
     """Runs one kind of job. It raises nothing: what became of the job stands in its outcome."""
 
-    def __init__(self, handler: JobHandler, bench: Bench) -> None:
+    def __init__(self, handler: JobHandler, bench: Bench, queries: FencedQueries) -> None:
         super().__init__(EntrypointExecutorParameters(concurrency_limit=handler.job.limit or 0, func=_unused))
         self._handler = handler
         self._bench = bench
+        self._queries = queries
 
     async def execute(self, job: Job, context: Context) -> None:
         """Run the handler in a task of its own, so that it is cancelled once and can clean up in peace."""
@@ -259,6 +260,9 @@ class JobExecutor(AbstractEntrypointExecutor):
             del self._bench.running[job.id]
             if task.done() and not task.cancelled():
                 job.outcome = task.result()
+        if self._handler.job.limit is not None:  # the next one waits for this seat, and should not wait for a batch
+            await self._queries.log_jobs([(job, "successful", None)])
+            job.outcome = attempt.outcome(Verdict.SETTLED)
 
 
 class GoneExecutor(AbstractEntrypointExecutor):
@@ -295,7 +299,7 @@ class Engine:
 
     def serve(self, handler: JobHandler) -> None:
         """Take jobs of this kind from now on."""
-        self._manager.register_executor(handler.name, JobExecutor(handler, self._bench))
+        self._manager.register_executor(handler.name, JobExecutor(handler, self._bench, self._queries))
 
     def withdraw(self, name: str) -> None:
         """Take no more jobs of this kind; those that were picked are run."""

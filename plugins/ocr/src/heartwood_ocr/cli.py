@@ -35,7 +35,7 @@ def read(ctx: click.Context, files: Sequence[Path], timeout: float, url: str | N
 
 
 async def _read(ctx: click.Context, files: Sequence[Path], patience: float, url: str | None, token: str | None) -> int:
-    from rich.console import Console
+    from rich.console import Console  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
     progress = Console(stderr=True)
     async with open_hub(ctx, url, token) as hub:
@@ -48,7 +48,7 @@ async def _read(ctx: click.Context, files: Sequence[Path], patience: float, url:
 
 
 async def _upload(hub: Hub, files: Sequence[Path]) -> list[dict[str, Any]]:
-    import aiohttp
+    import aiohttp  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
     with ExitStack() as opened:
         form = aiohttp.FormData(quote_fields=False)

@@ -54,20 +54,20 @@ def main() -> None:
 
 
 @contextmanager
-def _decoding(sentence: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn what a decoder raises into ``sentence``: one of ``errors``, or anything, for decoders raise all sorts."""
+def _decoding(sentence: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Turn what a decoder raises into ``sentence``: ``errors``, by default anything, for decoders raise all sorts."""
     try:
         yield
     except MemoryError:
         msg = "The file needs more memory than it may have"
         raise Unreadable(msg) from None
-    except errors or Exception as error:
+    except errors as error:
         raise Unreadable(sentence) from error
 
 
 def probe_pdf(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Return the number of pages, and of each page up to ``max_pages`` its size in points and its text layer."""
-    import pypdfium2  # type: ignore[import-untyped]
+    import pypdfium2  # type: ignore[import-untyped]  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
     try:
         document = pypdfium2.PdfDocument(path)
@@ -82,7 +82,7 @@ def probe_pdf(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text_layer(document: Any, index: int) -> dict[str, Any]:
-    import pypdfium2
+    import pypdfium2  # noqa: PLC0415
 
     try:
         page = document[index]
@@ -94,12 +94,12 @@ def _text_layer(document: Any, index: int) -> dict[str, Any]:
 
 def render_pdf(path: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Render ``pages``, a list of [number, width, height] with the size in points."""
-    from pdf2image import convert_from_path
-    from pdf2image.exceptions import PDFPageCountError, PDFSyntaxError
+    from pdf2image import convert_from_path  # noqa: PLC0415
+    from pdf2image.exceptions import PDFPageCountError, PDFSyntaxError  # noqa: PLC0415
 
     for number, width, height in order["pages"]:
         longest = _longest(width, height, order["raster"])
-        with _decoding("The PDF is damaged and its pages cannot be drawn", PDFPageCountError, PDFSyntaxError):
+        with _decoding("The PDF is damaged and its pages cannot be drawn", (PDFPageCountError, PDFSyntaxError)):
             images = convert_from_path(path, size=longest, first_page=number, last_page=number, grayscale=True)
             if images:
                 _save(images[0], folder, number, order["raster"])
@@ -128,7 +128,7 @@ def probe_image(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 def render_image(path: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Decode ``pages`` (numbers first), upright by their EXIF turn, grey, on white."""
-    from PIL import ImageOps
+    from PIL import ImageOps  # noqa: PLC0415  (imported where it is needed: it is heavy)
 
     image = _open(path, order)
     for number, *_ in order["pages"]:
@@ -142,7 +142,7 @@ def render_image(path: str, folder: Path, order: dict[str, Any]) -> dict[str, An
 
 
 def _open(path: str, order: dict[str, Any]) -> Image.Image:
-    from PIL import Image
+    from PIL import Image  # noqa: PLC0415
 
     Image.MAX_IMAGE_PIXELS = None  # `_seek` measures instead, with a sentence
     with _decoding("The picture is damaged and cannot be opened"):
@@ -160,7 +160,7 @@ def _seek(image: Image.Image, index: int, order: dict[str, Any]) -> None:
 
 def _grey(image: Image.Image) -> Image.Image:
     """Return the picture as 8-bit grey; what is transparent becomes white."""
-    from PIL import Image
+    from PIL import Image  # noqa: PLC0415
 
     if image.mode.startswith(DEEP):
         high: Any = image.getextrema()[1]

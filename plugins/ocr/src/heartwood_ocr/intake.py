@@ -92,7 +92,7 @@ async def received(request: web.Request, blobs: Blobs, config: OcrConfig) -> Asy
     files: list[Incoming] = []
     try:
         async for part in _parts(request, config):
-            files.append(await _stage(part, blobs, config))
+            files.append(await _stage(part, blobs, config))  # noqa: PERF401  (one by one: those before a refusal are dropped)
         if not files:
             msg = f"There is no file in the upload; send each in a part named {FIELD!r}"
             raise Invalid(msg, faults=[Fault(FIELD, "missing")])
@@ -150,7 +150,7 @@ async def _stage(part: BodyPartReader, blobs: Blobs, config: OcrConfig) -> Incom
     except TooLarge as error:
         msg = f"{stream.name!r} is larger than {config.max_size} bytes"
         raise TooLarge(msg) from error
-    assert stream.kind is not None
+    assert stream.kind is not None  # noqa: S101  (the stream or the database said otherwise before)
     return Incoming(NewDocument(stream.name, staged.sha256, staged.size, stream.kind.media_type), staged)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from attrs import define, field, frozen
 
@@ -20,6 +21,7 @@ from heartwood.api import (
     JobRun,
     Jobs,
     NotFound,
+    Transaction,
 )
 from heartwood.contracts.documents import DocumentRead
 from heartwood_ocr import store
@@ -124,8 +126,8 @@ class ReadJob:
         for row in waiting:
             owner = Actor(person=row["owner"], name=HUB.name, permissions=HUB.permissions, via=HUB.via)
             async with database.unit(owner) as tx:
-                await store.unblock(tx, owner, row["id"])
-                await enqueue_reading(tx, jobs, row["id"])
+                if await enqueue_reading(tx, jobs, row["id"]):
+                    await store.unblock(tx, owner, row["id"])
 
 
 async def _earlier(database: Database, payload: ReadDocument) -> Findings:
@@ -134,9 +136,9 @@ async def _earlier(database: Database, payload: ReadDocument) -> Findings:
     return Findings(pages, empty=not pages)
 
 
-async def enqueue_reading(tx: Any, jobs: Jobs, document: Any) -> None:
-    """Queue the reading of ``document`` as part of ``tx``; once, however often it is asked for."""
-    await jobs.enqueue(tx, "read", ReadDocument(document), dedupe_key=f"read:{document}")
+async def enqueue_reading(tx: Transaction, jobs: Jobs, document: UUID) -> bool:
+    """Queue the reading of ``document`` as part of ``tx``; False where it is queued or running already."""
+    return await jobs.enqueue(tx, "read", ReadDocument(document), dedupe_key=f"read:{document}") is not None
 
 
 @frozen

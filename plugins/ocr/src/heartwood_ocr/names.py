@@ -38,7 +38,7 @@ def clean_name(name: str | None) -> str:
     if not shown.strip("."):
         return "document"
     stem, dot, ending = shown.rpartition(".")
-    ending = dot + ending if stem and len(ending) <= 16 else ""
+    ending = dot + ending if stem and len(ending) <= 16 else ""  # noqa: PLR2004  (longer is no file ending)
     return _cut(shown.removesuffix(ending), LONGEST_NAME - len(ending.encode())) + ending
 
 

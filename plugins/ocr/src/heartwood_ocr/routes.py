@@ -9,7 +9,7 @@ from uuid import UUID
 from aiohttp import web
 from attrs import asdict, frozen
 
-from heartwood.api import Actor, Blobs, Database, Events, Jobs, Page, Route, Stored, Transaction
+from heartwood.api import Actor, Blobs, Database, Events, Fault, Invalid, Jobs, Page, Route, Stored, Transaction
 from heartwood.contracts.documents import Document, DocumentChanged
 from heartwood_ocr import store
 from heartwood_ocr.config import OcrConfig
@@ -22,6 +22,9 @@ READ, WRITE = "documents.read", "documents.write"
 
 INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 """What keeps a browser from running anything that comes out of a document."""
+
+
+LONGEST_KEY = 200
 
 
 @frozen
@@ -54,7 +57,7 @@ class DocumentRoutes:
         what is compressed or of an unknown kind, and with 422 what is empty or malformed.
         """
         intake = Intake(database, blobs, jobs, events, self.url)
-        key = request.headers.get("Idempotency-Key")
+        key = _key(request)
         async with (
             received(request, blobs, self.config) as files,
             database.unit(actor, key, body=digest(files)) as tx,
@@ -69,11 +72,11 @@ class DocumentRoutes:
         """List the documents, the newest first; with ``q`` those that match, best first, with snippets."""
         return await self.documents.list(actor, q, status, cursor)
 
-    async def document(self, actor: Actor, id: UUID) -> Document:
+    async def document(self, actor: Actor, id: UUID) -> Document:  # noqa: A002  (the name in the path)
         """Show where a document stands, and its pages."""
         return await self.documents.get(actor, id)
 
-    async def delete(self, tx: Transaction, events: Events, id: UUID) -> None:
+    async def delete(self, tx: Transaction, events: Events, id: UUID) -> None:  # noqa: A002  (the name in the path)
         """Put a document into the trash; sending the same bytes in again brings it back."""
         name = await store.delete(tx, tx.actor, id)
         if name is None:
@@ -81,7 +84,7 @@ class DocumentRoutes:
         await tx.audit("documents.delete", str(id), name=name)
         await events.publish(tx, DocumentChanged(id, tx.actor.owner))
 
-    async def text(self, actor: Actor, id: UUID) -> web.StreamResponse:
+    async def text(self, actor: Actor, id: UUID) -> web.StreamResponse:  # noqa: A002  (the name in the path)
         """Send the text of all pages that have been read so far as text/plain, pages separated by form feeds."""
         text = await self.documents.text(actor, id)
         return web.Response(text=text, content_type="text/plain", charset="utf-8", headers=INERT)
@@ -91,7 +94,7 @@ class DocumentRoutes:
         request: web.Request,
         actor: Actor,
         blobs: Blobs,
-        id: UUID,
+        id: UUID,  # noqa: A002  (the name in the path)
     ) -> web.StreamResponse:
         """Send the bytes as they came in, to be saved and not shown."""
         document = await self.documents.get(actor, id)
@@ -106,3 +109,12 @@ class DocumentRoutes:
             async for chunk in chunks:
                 await response.write(chunk)
         return response
+
+
+def _key(request: web.Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii()):
+        fault = Fault("Idempotency-Key", f"expected 1 to {LONGEST_KEY} ASCII characters, got {len(key)} characters")
+        msg = "The idempotency key cannot be used"
+        raise Invalid(msg, faults=[fault])
+    return key

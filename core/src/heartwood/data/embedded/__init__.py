@@ -46,7 +46,7 @@ async def running_postgres(
         migrate = settings.migrate_url.reveal() if settings.migrate_url is not None else ""
         yield Dsn(url, migrate or url)
         return
-    from heartwood.data.embedded.server import Server
+    from heartwood.data.embedded.server import Server  # noqa: PLC0415  (an external server needs nothing of it)
 
     places.make()
     server = Server(places, binaries)

@@ -40,7 +40,7 @@ class Worker:
             ChildFailed: it could not be started.
         """
         ours, theirs = socket.socketpair()
-        said = tempfile.TemporaryFile()
+        said = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the child)
         argv = [sys.executable, "-m", "heartwood.work.child", "serve", setup(Limits(), nice)]
         env = environment({"PYTHONPATH": import_path()})
         try:
