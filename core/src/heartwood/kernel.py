@@ -136,7 +136,18 @@ class Kernel:
         self.worker: Worker | None = None
         self.queue = JobQueue()
         self.running_services: dict[type, Any] = {Jobs: self.queue, Events: EventBus(), MetricsRegistry: self.metrics}
-        for contract in (Jobs, Events, MetricsRegistry, Signals, Blobs, Cache, Children, HttpClient, EventStreams, Caller):
+        for contract in (
+            Jobs,
+            Events,
+            MetricsRegistry,
+            Signals,
+            Blobs,
+            Cache,
+            Children,
+            HttpClient,
+            EventStreams,
+            Caller,
+        ):
             self.services.provide(contract, partial(self._running_service, contract))
         self.services.provide(Database, self.database)
 
@@ -374,7 +385,9 @@ class Kernel:
             self.observe_plugins()
 
     def _refuse_broken(self) -> None:
-        broken = [each for each in self.records if each.required and not each.serving and each.state is not State.RETRYING]
+        broken = [
+            each for each in self.records if each.required and not each.serving and each.state is not State.RETRYING
+        ]
         if broken:
             raise Refused("\n".join(f"plugin {each.name!r} is {each.label}: {each.reason}" for each in broken))
 
@@ -410,4 +423,3 @@ class Kernel:
         from heartwood.web.openapi import document  # noqa: PLC0415  (only who asks for it pays for it)
 
         return document(self.assembly.parts.routes, self.by_name, self.settings.web.api_root)
-

@@ -13,7 +13,6 @@ from heartwood.config.findings import ConfigError
 from heartwood.kernel import Kernel, Refused
 
 
-
 class Process:
     """One ``serve`` or ``worker`` process. Making it imports the plugins and exits 78 where they cannot be used."""
 

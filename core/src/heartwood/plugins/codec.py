@@ -7,6 +7,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import PurePath
 from typing import Any, TypeVar
+from uuid import UUID
 
 import attrs
 import orjson
@@ -66,7 +67,7 @@ def _plain(value: Any) -> Any:
         return _moment(value)
     if isinstance(value, date | time):
         return value.isoformat()
-    if isinstance(value, Decimal | PurePath):
+    if isinstance(value, Decimal | PurePath | UUID):  # asyncpg's UUID is a subclass, which orjson does not know
         return str(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
