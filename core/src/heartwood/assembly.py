@@ -1,4 +1,4 @@
-"""From configuration to collected plugins: everything that happens before the loop runs, without any I/O but reading."""
+"""From configuration to collected plugins: what happens before the loop runs, without any I/O but reading."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from heartwood.plugins.order import in_order
 from heartwood.plugins.records import Phase, Record, State
 from heartwood.settings import SECTIONS, Settings
 from heartwood.web.binding import BoundRoute, bind_route
+from heartwood.web.openapi import Mounted, document
 from heartwood.work.attempts import JobHandler
 from heartwood.work.binding import bind_job
 from heartwood.work.events import event_handler
@@ -62,7 +63,8 @@ def read_settings(layers: Layers) -> Settings:
     report = read_all(layers, SECTIONS)
     if report.findings:
         raise ConfigError(report.findings)
-    return Settings(**{name: loaded.value for name, loaded in report.sections.items()})
+    values: dict[str, Any] = {name: loaded.value for name, loaded in report.sections.items()}
+    return Settings(**values)
 
 
 @define
@@ -164,6 +166,7 @@ class Assembly:
 
     def _route(self, record: Record, route: Route) -> None:
         bound = bind_route(record.name, route, self.binder)
+        document([Mounted(record.name, route.path, bound)], version="")  # a type that has no schema is found here
         self.parts.routes.setdefault(record.name, []).append((route, bound))
 
     def _job(self, record: Record, job: Job) -> None:

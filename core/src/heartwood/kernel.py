@@ -10,6 +10,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -268,7 +269,7 @@ class Kernel:
             done = await upgrade(dsn.migrate_url, sources, self.log)
             problems |= {name: str(each.error) for name, each in done.items() if each.error}
         else:
-            problems |= {name: "its tables are not up to date; type: heartwood db upgrade" for name in behind}
+            problems |= dict.fromkeys(behind, "its tables are not up to date; type: heartwood db upgrade")
         for name, problem in problems.items():
             self.by_name[name].fail(Phase.MIGRATE, problem)
         if "core" in problems:
@@ -420,6 +421,12 @@ class Kernel:
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document of everything that is mounted."""
-        from heartwood.web.openapi import document  # noqa: PLC0415  (only who asks for it pays for it)
+        from heartwood.web.openapi import Mounted, document  # noqa: PLC0415  (only who asks for it pays for it)
 
-        return document(self.assembly.parts.routes, self.by_name, self.settings.web.api_root)
+        assert self._mount is not None  # noqa: S101  (the route that asks is mounted)
+        mounted = [
+            Mounted(route.owner or name, self._mount.path(self.by_name[name], route), bound)
+            for name, routes in self.assembly.parts.routes.items()
+            for route, bound in routes
+        ]
+        return document(mounted, version=version("heartwood-hub"))

@@ -12,7 +12,7 @@ from heartwood_ocr.plugin import OcrPlugin
 
 @pytest.fixture(name="hub")
 async def _hub(hub_factory):
-    return await hub_factory(plugins=[OcrPlugin], config={"ocr": {"max_size": 1_000_000}})
+    return await hub_factory(plugins=[OcrPlugin], config={"plugins": {"ocr": {"config": {"max_size": 1_000_000}}}})
 
 
 def form(*files: tuple[str, bytes]) -> aiohttp.FormData:
@@ -94,10 +94,8 @@ async def test_refusals_are_problems(hub, files, status):
 
 async def test_upload_without_a_token_is_refused(hub):
     """Nobody sends in anything without a credential."""
-    async with aiohttp.ClientSession() as stranger:
-        url = hub.client.make_url("/business/documents/upload")
-        async with stranger.post(url, data=form(("a.jpg", b"\xff\xd8\xff"))) as response:
-            assert 401 == response.status
+    response = await hub.stranger.post("/business/documents/upload", data=form(("a.jpg", b"\xff\xd8\xff")))
+    assert 401 == response.status
 
 
 async def test_list_pages_join(hub):

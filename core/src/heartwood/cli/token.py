@@ -83,7 +83,7 @@ def _catalog(ctx: click.Context, scopes: Sequence[str]) -> PermissionCatalog:
         return PermissionCatalog(())
     from heartwood.kernel import Kernel
 
-    return Kernel(load_layers(ctx), role="command").permission_catalog()
+    return PermissionCatalog(Kernel(load_layers(ctx), role="command").assembly.parts.permissions)
 
 
 def _row(each: TokenInfo) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ validator that fails is a fault of its field, all of them are reported, and unkn
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import types
@@ -82,7 +83,7 @@ def structure(
             return typing.cast("T", reader(typing.cast("Any", cls))(value, cls)), []
         except Unreadable:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001, S110  (whatever it was, the slow pass says it in words)
             pass
     converter = _json(detailed=True) if source == "json" else _converter(toml=True, detailed=True, secrets=secrets)
     try:
@@ -90,7 +91,7 @@ def structure(
         return converter.structure(value, cls), []
     except Unreadable:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (validators raise what they like; each becomes a fault)
         return None, _faults(error, "")
 
 
@@ -159,7 +160,7 @@ def _prepare(converter: Converter, cls: Any) -> None:
     _visit(converter, cls, getattr(cls, "__name__", str(cls)), set())
 
 
-def _visit(converter: Converter, kind: Any, where: str, seen: set[Any]) -> None:
+def _visit(converter: Converter, kind: Any, where: str, seen: set[Any]) -> None:  # noqa: C901  (one arm a kind of type)
     origin, choices = _origin(kind), choices_of(kind)
     if kind in seen:
         return
@@ -222,7 +223,7 @@ def _field_by_field(converter: Converter, kind: Any) -> Hook:
                 _one(faults, str(field.alias), converter, inner, value[field.alias], given)
             elif field.default is attrs.NOTHING:
                 faults.append(Fault(str(field.alias), "missing; it must be given"))
-        faults += _invalid(fields, given)
+        faults += _invalid(fields, value, given)
         order = {name: place for place, name in enumerate(names)}
         faults.sort(key=lambda fault: order[fault.where.partition(".")[0]])
         faults += [Fault(key, f"unknown key{closest(key, names)}") for key in map(str, value) if key not in names]
@@ -233,28 +234,40 @@ def _field_by_field(converter: Converter, kind: Any) -> Hook:
     return hook
 
 
-def _one(faults: list[Fault], where: str, converter: Converter, kind: Any, value: Any, into: Any) -> None:
+def _one(faults: list[Fault], where: str, converter: Converter, kind: Any, value: Any, into: Any) -> None:  # noqa: PLR0917  (one call a value)
     """Structure one inner value into ``into[where]``, or add what is wrong with it to ``faults``."""
     try:
         into[where] = converter.get_structure_hook(kind)(value, kind)
     except Unreadable:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (validators and converters raise what they like)
         faults += _faults(error, where)
 
 
-def _invalid(fields: Sequence[tuple[attrs.Attribute[Any], Any]], given: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield what the validators say. They see the values at hand, also where another field is wrong."""
+def _invalid(
+    fields: Sequence[tuple[attrs.Attribute[Any], Any]], value: Mapping[str, Any], given: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """Yield what the validators say. They see the other fields, except for those that are wrong or missing."""
     values = {field.name: given[str(field.alias)] for field, _ in fields if field.alias in given}
-    seen = types.SimpleNamespace(**{**{field.name: field.default for field, _ in fields}, **values})
+    seen = types.SimpleNamespace(**values)
+    for field, _ in fields:
+        if field.alias not in value and field.default is not attrs.NOTHING:
+            with contextlib.suppress(AttributeError):  # a default that is made of a field which is wrong
+                setattr(seen, field.name, _default(field.default, seen))
     for field, _ in fields:
         if field.validator is not None and field.name in values:
             try:
                 field.validator(seen, field, values[field.name])
             except AttributeError:
                 continue  # it looks at a field that could not be made, which is a fault already
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (validators raise what they like)
                 yield Fault(str(field.alias), _said(error, field.name))
+
+
+def _default(default: Any, instance: Any) -> Any:
+    if not isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs' stubs call the class a function
+        return default
+    return default.factory(instance) if default.takes_self else default.factory()
 
 
 def _said(error: Exception, name: str) -> str:
@@ -322,7 +335,7 @@ def _first_that_fits(converter: Converter, kind: Any) -> Hook:
                 return converter.get_structure_hook(each)(value, each)
             except Unreadable:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (the next member may fit)
                 errors.append(error)
         if len(errors) == 1 and not plain:
             raise errors[0]
@@ -386,7 +399,7 @@ def _integer(value: Any, _: Any) -> int:
 
 
 def _number(value: Any, _: Any) -> float:
-    if value.__class__ not in (int, float) or value != value or abs(value) == float("inf"):
+    if value.__class__ not in (int, float) or value != value or abs(value) == float("inf"):  # noqa: PLR0124  (NaN)
         raise _Wrong(_expected("float", value))
     return float(value)
 

@@ -64,7 +64,7 @@ class Route:
     @property
     def label(self) -> str:
         """The name of the route within its plugin."""
-        return self.name or getattr(self.handler, "__name__", "handler")
+        return self.name or str(getattr(self.handler, "__name__", "handler"))
 
     @property
     def transactional(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heartwood.config.structure import closest
 from heartwood.contracts.errors import NotFound
@@ -10,7 +10,7 @@ from heartwood.contracts.people import EVERYTHING, Actor
 from heartwood.identity import store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from heartwood.contracts.data import Queries
     from heartwood.identity.permissions import PermissionCatalog
@@ -39,7 +39,7 @@ async def find_person(queries: Queries, name: str) -> Person:
     return person
 
 
-def actor_of(queries: Queries, catalog: PermissionCatalog) -> Callable[[int, str], Awaitable[Actor]]:
+def actor_of(queries: Queries, catalog: PermissionCatalog) -> Callable[[int, str], Coroutine[Any, Any, Actor]]:
     """Return what gives the actor for whom a job was enqueued, with what they may do now: nothing once disabled."""
 
     async def find(person: int, name: str) -> Actor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from heartwood.contracts.errors import HeartwoodError
-from heartwood.plugins.plugin import Contribution, Plugin
-from heartwood.plugins.records import Phase
+from heartwood.plugins.plugin import Contribution
+from heartwood.plugins.records import Phase, State
 from heartwood.plugins.spec import KERNEL_SPECS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from heartwood.plugins.records import Record
 
@@ -21,34 +23,34 @@ class Hooks:
     """The hooks of one kernel and the plugins registered with it."""
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager("heartwood")
-        self._plugins: dict[str, Plugin] = {}
-        self._owners: dict[str, str] = {}
-        for spec in KERNEL_SPECS:
-            self._manager.add_hookspecs(spec)
-            self._owners |= dict.fromkeys(_names(spec), "core")
+        self._build(())
 
     def register(self, records: Iterable[Record]) -> None:
-        """Register the plugins of ``records``, their new specifications first; a bad one fails and leaves no trace."""
-        records = [record for record in records if self._add_specs(record)]
-        for record in records:
-            self._add(record)
+        """Register the plugins of ``records``, their new specifications first; a bad one fails and leaves no trace.
+
+        pluggy cannot forget a specification, so the others are registered anew where one has failed.
+        """
+        alive = [*self._records, *records]
+        while not self._build(alive):
+            alive = [record for record in alive if record.state is not State.FAILED]
 
     def ask(self, record: Record, hook: str, **arguments: Any) -> Contribution[Any]:
         """Ask one plugin one hook; its value is None where the plugin does not implement it."""
-        implementation = self._implementation(record.plugin, hook)
+        implementation = self._implementation(record, hook)
         if implementation is None:
             return Contribution(record.name, None)
         given = {name: value for name, value in arguments.items() if name in implementation.argnames}
         try:
             return Contribution(record.name, implementation.function(**given))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  (what a plugin raises, sys.exit included, costs that plugin)
             return Contribution(record.name, None, error)
 
     def ask_all(
         self, asker: str, hook: str, arguments: dict[str, Any], records: Iterable[Record]
     ) -> list[Contribution[Any]]:
-        """Ask the hook that ``asker`` specified of all ``records``, each with its own ``ctx``; silent ones are left out.
+        """Ask all ``records`` the hook that ``asker`` specified, each with its own ``ctx``; silent ones are left out.
 
         Raises:
             HeartwoodError: ``asker`` has not specified this hook.
@@ -59,58 +61,74 @@ class Hooks:
         return [
             self.ask(record, hook, **{"ctx": record.context, **arguments})
             for record in records
-            if self._implementation(record.plugin, hook) is not None
+            if self._implementation(record, hook) is not None
         ]
 
     def unmatched(self, record: Record) -> list[str]:
         """Return the optional hooks of a plugin that nobody here has specified."""
-        return sorted(
-            caller.name for caller in self._manager.get_hookcallers(record.plugin) or () if not caller.has_spec()
-        )
+        callers = self._manager.get_hookcallers(record.plugin) or ()
+        return sorted(caller.name for caller in callers if not caller.has_spec())
 
-    def _add_specs(self, record: Record) -> bool:
+    def _build(self, records: Sequence[Record]) -> bool:
+        """Make the hooks of exactly these plugins; return whether none of them failed."""
+        self._manager = pluggy.PluginManager("heartwood")
+        self._records = records
+        self._owners: dict[str, str] = {}
+        for spec in KERNEL_SPECS:
+            self._specify("core", spec)
+        for step in (self._add_specs, self._add):
+            for record in records:
+                self._attempt(step, record)
+        return all(record.state is not State.FAILED for record in records)
+
+    def _attempt(self, step: Callable[[Record], None], record: Record) -> None:
+        try:
+            if record.state is not State.FAILED:
+                step(record)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  (as in `ask`)
+            record.fail(Phase.REGISTER, _sentence(error), error)
+
+    def _add_specs(self, record: Record) -> None:
         """Add the specifications that a plugin brings, before anything implements them."""
         method = getattr(record.plugin, "hookspecs", None)
-        if method is None or not hasattr(method, "heartwood_impl"):
-            return True
-        try:
+        if method is not None and hasattr(method, "heartwood_impl"):
             for spec in method():
-                for name in _names(spec):
-                    if name in self._owners:
-                        msg = f"the hook {name!r} is specified by {self._owners[name]!r} already"
-                        raise HeartwoodError(msg)
-                self._manager.add_hookspecs(spec)
-                self._owners |= dict.fromkeys(_names(spec), record.name)
-        except Exception as error:
-            record.fail(Phase.REGISTER, f"hookspecs: {error}", error)
-            return False
-        return True
+                self._specify(record.name, spec)
+
+    def _specify(self, owner: str, spec: type) -> None:
+        names = [name for name in dir(spec) if hasattr(getattr(spec, name), "heartwood_spec")]
+        for name in names:
+            if name in self._owners:
+                msg = f"hookspecs: the hook {name!r} is specified by {self._owners[name]!r} already"
+                raise HeartwoodError(msg)
+        self._manager.add_hookspecs(spec)
+        self._owners |= dict.fromkeys(names, owner)
 
     def _add(self, record: Record) -> None:
-        try:
-            self._manager.register(record.plugin, record.name)
-        except pluggy.PluginValidationError as error:
-            self._manager.unregister(record.plugin) if self._manager.is_registered(record.plugin) else None
-            record.fail(Phase.REGISTER, " ".join(str(error).split()), error)
-            return
+        self._manager.register(record.plugin, record.name)
         for caller in self._manager.get_hookcallers(record.plugin) or ():
-            stray = [each for each in caller.get_hookimpls() if each.plugin is record.plugin and not each.optionalhook]
-            if not caller.has_spec() and stray:
-                self._manager.unregister(record.plugin)
-                record.fail(Phase.REGISTER, f"there is no hook {caller.name!r}{_near(caller.name, self._owners)}")
-                return
+            mine = next(each for each in caller.get_hookimpls() if each.plugin is record.plugin)
+            if not caller.has_spec() and not mine.optionalhook:
+                msg = f"there is no hook {caller.name!r}{_near(caller.name, self._owners)}"
+                raise HeartwoodError(msg)
+            if inspect.iscoroutinefunction(mine.function) or mine.wrapper or mine.hookwrapper:
+                msg = f"the hook {caller.name!r} must be a plain function: hooks are not awaited and wrap nothing"
+                raise HeartwoodError(msg)
 
-    def _implementation(self, plugin: Plugin | None, hook: str) -> Any:
+    def _implementation(self, record: Record, hook: str) -> Any:
         caller = getattr(self._manager.hook, hook, None)
-        return next((each for each in caller.get_hookimpls() if each.plugin is plugin), None) if caller else None
-
-
-def _names(spec: type) -> list[str]:
-    return [name for name, member in vars(spec).items() if hasattr(member, "heartwood_spec")]
+        return next((each for each in caller.get_hookimpls() if each.plugin is record.plugin), None) if caller else None
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    import difflib
-
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else "; mark it optionalhook=True if another plugin specifies it"
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return (
+        text if isinstance(error, HeartwoodError | pluggy.PluginValidationError) else f"{type(error).__name__}: {text}"
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -21,6 +22,9 @@ from heartwood.plugins.records import Phase, Record
 
 if TYPE_CHECKING:
     from heartwood.plugins.calls import Hooks
+
+KERNEL = "core"
+"""The name of the kernel's own plugin."""
 
 Check = Callable[[Record, Any], None]
 """Looks at one contributed value and raises ``HeartwoodError`` with a sentence where it cannot be used."""
@@ -74,14 +78,15 @@ def _ask(each: Contributed, hooks: Hooks) -> bool:
     record = each.record
     for hook, kind in KINDS.items():
         answer = hooks.ask(record, hook, ctx=record.context)
-        try:
-            if answer.error is not None:
-                raise answer.error
-            each.values[hook] = _listed(hook, kind, answer.value)
-            _check_unique(hook, each.values[hook])
-        except Exception as error:
-            sentence = str(error) if isinstance(error, HeartwoodError) else f"{type(error).__name__}: {error}"
-            record.fail(Phase.COLLECT, f"{hook}: {sentence}", error)
+        error = answer.error
+        if error is None:
+            try:
+                each.values[hook] = _listed(hook, kind, answer.value)
+                _check_unique(each, hook)
+            except Exception as fault:  # noqa: BLE001  (a generator or a property of the plugin may raise anything)
+                error = fault
+        if error is not None:
+            record.fail(Phase.COLLECT, f"{hook}: {_sentence(error)}", error)
             return False
         record.contributions[hook] = [name_of(value) for value in each.values[hook]]
     record.unmatched_hooks = hooks.unmatched(record)
@@ -115,11 +120,20 @@ def _check_tasks(tasks: list[Task]) -> None:
             raise HeartwoodError(msg)
 
 
-def _check_unique(hook: str, values: list[Any]) -> None:
-    twice = [name for name, count in Counter(map(name_of, values)).items() if count > 1]
+def _check_unique(each: Contributed, hook: str) -> None:
+    values = each.of(hook)
+    keys = [_route_key(each.record, value) if isinstance(value, Route) else name_of(value) for value in values]
+    twice = next((key for key, count in Counter(keys).items() if count > 1), None)
     if twice and hook not in ("subscriptions", "metrics"):
-        msg = f"{twice[0]!r} is there twice"
+        names = ", ".join(repr(name_of(value)) for key, value in zip(keys, values, strict=True) if key == twice)
+        msg = f"plugin {each.record.name!r} has the same twice: {names}"
         raise HeartwoodError(msg)
+
+
+def _route_key(record: Record, route: Route) -> str:
+    """Return what tells routes apart: the parts of a path do, their names do not."""
+    prefix = route.prefix or next(iter((*record.prefixes, *record.roots)), "")
+    return f"{route.method} {prefix}{re.sub(r'{[^}:]*', '{', route.path)}"
 
 
 def name_of(value: Any) -> str:
@@ -139,35 +153,44 @@ def _refuse_clashes(passed: list[Contributed]) -> None:
     """Second pass: the later of two plugins that claim the same permission fails, and the sentence names both."""
     owners: dict[str, str] = {}
     for each in passed:
-        record = each.record
-        own = (record.name, *record.prefixes, *record.roots)
-        for permission in each.of("permissions"):
-            before, _, action = permission.name.partition(".")
-            if before not in own or not action:
-                _fail(record, f"permission {permission.name!r} does not start with one of: {', '.join(own)}")
-            elif permission.name in owners:
-                _fail(record, f"permission {permission.name!r} belongs to plugin {owners[permission.name]!r}")
-        if record.phase is not Phase.COLLECT:
-            owners.update({permission.name: record.name for permission in each.of("permissions")})
+        faults = list(_permission_faults(each, owners))
+        if faults:
+            each.record.fail(Phase.COLLECT, "; ".join(faults))
+        else:
+            owners |= {permission.name: each.record.name for permission in each.of("permissions")}
     for each in passed:
-        _check_routes(each, owners)
+        faults = [] if each.record.phase is Phase.COLLECT else list(_route_faults(each, owners))
+        if faults:
+            each.record.fail(Phase.COLLECT, "; ".join(faults))
 
 
-def _check_routes(each: Contributed, permissions: Mapping[str, str]) -> None:
+def _permission_faults(each: Contributed, owners: Mapping[str, str]) -> Iterator[str]:
+    record = each.record
+    own = (record.name, *record.prefixes, *record.roots)
+    for permission in each.of("permissions"):
+        before, _, action = permission.name.partition(".")
+        if permission.name in owners:
+            yield (
+                f"the permission {permission.name!r} of plugin {record.name!r} "
+                f"belongs to plugin {owners[permission.name]!r}"
+            )
+        elif before not in own or not action:
+            yield f"permission {permission.name!r} does not start with one of: {', '.join(own)}"
+
+
+def _route_faults(each: Contributed, permissions: Mapping[str, str]) -> Iterator[str]:
     record = each.record
     bases = (*record.prefixes, *record.roots)
     for route in each.of("routes"):
         asked, label = route.permission, f"route {name_of(route)!r}"
-        if asked == PUBLIC and record.name != "core":
-            _fail(record, f"{label} has the permission {PUBLIC}, which only the kernel's routes may have")
+        if asked == PUBLIC and record.name != KERNEL:
+            yield f"{label} has the permission {PUBLIC}, which only the kernel's routes may have"
         elif asked != PUBLIC and asked not in permissions:
-            _fail(record, f"{label} needs the permission {asked!r}, which nobody has declared")
+            yield f"{label} needs the permission {asked!r}, which nobody has declared"
         elif not bases or (route.prefix is not None and route.prefix not in bases):
-            _fail(
-                record, f"{label} lies under {route.prefix!r}; plugin {record.name!r} has {', '.join(bases) or 'none'}"
-            )
+            yield f"{label} lies under {route.prefix!r}; plugin {record.name!r} has {', '.join(bases) or 'none'}"
         elif route.path and not route.path.startswith("/"):
-            _fail(record, f"{label}: a path starts with a slash")
+            yield f"{label}: a path starts with a slash"
 
 
 def _check(each: Contributed, hook: str, check: Check) -> None:
@@ -175,11 +198,10 @@ def _check(each: Contributed, hook: str, check: Check) -> None:
     for value in each.of(hook):
         try:
             check(each.record, value)
-        except Exception as error:
-            sentence = str(error) if isinstance(error, HeartwoodError) else f"{type(error).__name__}: {error}"
-            each.record.fail(Phase.COLLECT, f"{hook} {name_of(value)!r}: {sentence}", error)
+        except Exception as error:  # noqa: BLE001  (annotations of the plugin are evaluated, and may raise anything)
+            each.record.fail(Phase.COLLECT, f"{hook} {name_of(value)!r}: {_sentence(error)}", error)
             return
 
 
-def _fail(record: Record, reason: str) -> None:
-    record.fail(Phase.COLLECT, reason)
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, HeartwoodError) else f"{type(error).__name__}: {error}"

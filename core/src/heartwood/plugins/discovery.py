@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from heartwood.plugins.records import Phase, Record, State
 
@@ -66,9 +67,11 @@ def discover(
         folder: where single-file plugins lie.
         installed: the distributions to look at; those of this environment by default.
     """
-    found = {each.record.name: each for each in _packages(distributions() if installed is None else installed)}
+    found: dict[str, Candidate] = {}
+    for each in _packages(distributions() if installed is None else installed):
+        _add(found, each)
     for each in _files(folder) if folder else ():
-        found.setdefault(each.record.name, each)
+        _add(found, each)
     for name in switches:
         if name not in found:
             found[name] = Candidate(Record(name, State.MISSING, Phase.DISCOVER, _missing(name, found)))
@@ -77,6 +80,14 @@ def discover(
         _switch(each.record, switches.get(each.record.name))
     _refuse_clashes(candidates)
     return candidates
+
+
+def _add(found: dict[str, Candidate], candidate: Candidate) -> None:
+    """Add ``candidate``; where its name is taken, the first one stays, as with imports, and fails if it is another."""
+    first = found.setdefault(candidate.record.name, candidate).record
+    if first.distribution != candidate.record.distribution:
+        first.state, first.phase = State.INCOMPATIBLE, Phase.DISCOVER
+        first.reason = f"{first.distribution} and {candidate.record.distribution} both bring a plugin {first.name!r}"
 
 
 def _switch(record: Record, switch: Switch | None) -> None:
@@ -132,8 +143,9 @@ def _check_range(record: Record, requires: Iterable[str]) -> None:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        wanted = requirement.name.lower().replace("_", "-") == KERNEL
-        if wanted and not requirement.specifier.contains(ours, prereleases=True):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ours_is_meant = applies and canonicalize_name(requirement.name) == KERNEL
+        if ours_is_meant and not requirement.specifier.contains(ours, prereleases=True):
             record.state, record.phase = State.INCOMPATIBLE, Phase.DISCOVER
             record.reason = (
                 f"{record.distribution} {record.version} needs {KERNEL}{requirement.specifier}, this is {ours}"
@@ -158,7 +170,7 @@ def _refuse_clashes(candidates: Iterable[Candidate]) -> None:
         claims = [
             *(("prefix", prefix) for prefix in record.prefixes),
             *(("root", root) for root in record.roots),
-            *(("command", command) for command in each.commands if record.distribution),
+            *(("command", command) for command in each.commands),
         ]
         for kind, claim in claims:
             taken = "the kernel" if claim in RESERVED and kind != "command" else owners.get((kind, claim))

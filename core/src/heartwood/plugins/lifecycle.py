@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from heartwood.plugins.calls import Hooks
     from heartwood.plugins.services import ServiceCatalog
     from heartwood.plugins.settings import LoaderSettings
+
+UNDECIDED = frozenset({State.FOUND, State.RETRYING})
+"""The states of a plugin that is being started, or will be tried again."""
 
 GRACE = 1.0
 """Seconds that a lifespan has to end after it was cancelled."""
@@ -37,23 +41,24 @@ class Limits:
 class _Life:
     """A lifespan, entered and left by one task of its own, as its context manager may expect."""
 
-    context: AbstractAsyncContextManager[Any] | None
+    context: AbstractAsyncContextManager[Any]
     entered: asyncio.Future[Any]
     leave: asyncio.Event = field(factory=asyncio.Event)
 
     async def live(self) -> None:
+        """Enter, wait to be told, leave. An error before that ends up in ``entered``, a later one in the task."""
         try:
-            if self.context is None:
-                self.entered.set_result(None)
-                return
-            value = await self.context.__aenter__()
+            async with self.context as value:
+                self.entered.set_result(value)
+                await self.leave.wait()
         except BaseException as error:
             if not self.entered.done():
                 self.entered.set_exception(error)
-            raise
-        self.entered.set_result(value)
-        await self.leave.wait()
-        await self.context.__aexit__(None, None, None)
+            elif isinstance(error, SystemExit | KeyboardInterrupt):  # asyncio would end the loop with these
+                msg = f"the lifespan raised {type(error).__name__}"
+                raise HeartwoodError(msg) from error
+            else:
+                raise
 
 
 class Lifecycle:
@@ -93,6 +98,7 @@ class Lifecycle:
         self._on_stopped = on_stopped
         self._lives: dict[str, tuple[_Life, asyncio.Task[None]]] = {}
         self._retries: dict[str, asyncio.Task[None]] = {}
+        self._waiting: set[str] = set()
         self._stopping = False
 
     async def start(self) -> None:
@@ -106,24 +112,26 @@ class Lifecycle:
         self._stopping = True
         for retry in self._retries.values():
             retry.cancel()
-        await asyncio.gather(*self._retries.values(), return_exceptions=True)
+        if self._retries:
+            await asyncio.wait(self._retries.values())
         for name in reversed(list(self._lives)):
             await self._stop(self._known[name])
 
     async def _start(self, record: Record) -> None:
-        if any(self._known[name].state is State.RETRYING for name in record.requires if name in self._known):
-            waits = next(name for name in record.requires if self._known[name].state is State.RETRYING)
-            record.state, record.reason = State.SKIPPED, f"waits for {waits}, which is {self._known[waits].label}"
+        self._waiting.discard(record.name)
+        if self._waits(record) or skip_without(record, self._known):
             return
-        if skip_without(record, self._known):
-            return
+        if record.state is State.SKIPPED:
+            record.state, record.reason = State.FOUND, ""
         started = time.perf_counter()
         try:
             await self._enter(record)
         except NotReady as error:
-            await self._retry_later(record, error)
+            await self._abandon(record)
+            self._retry_later(record, error)
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._cancelled():
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             await self._abandon(record)
             record.fail(Phase.START, _sentence(error), error)
@@ -133,99 +141,133 @@ class Lifecycle:
             record.state, record.phase, record.reason = State.RUNNING, None, ""
             self._log.info("plugin.running", plugin=record.name, seconds=round(record.start_seconds, 3))
 
-    @staticmethod
-    def _cancelled() -> bool:
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
+    def _waits(self, record: Record) -> bool:
+        """Skip ``record`` for now where something it requires is tried again, or waits itself; return whether it is."""
+        for name in record.requires:
+            needed = self._known.get(name)
+            if needed is not None and (name in self._waiting or needed.state in UNDECIDED):
+                record.state, record.reason = State.SKIPPED, f"waits for {name}, which is not up yet"
+                self._waiting.add(record.name)
+                return True
+        return False
 
     async def _enter(self, record: Record) -> None:
         """Enter the lifespan in a task of its own, offer its services, and let the kernel start its tasks."""
         answer = self._hooks.ask(record, "lifespan", ctx=record.context)
         if answer.error is not None:
             raise answer.error
-        if answer.value is not None and not isinstance(answer.value, AbstractAsyncContextManager):
+        context = nullcontext() if answer.value is None else answer.value
+        if not isinstance(context, AbstractAsyncContextManager):
             msg = f"lifespan returned {answer.value!r}; it returns an async context manager"
             raise HeartwoodError(msg)
-        life = _Life(answer.value, asyncio.get_running_loop().create_future())
+        life = _Life(context, asyncio.get_running_loop().create_future())
         task = asyncio.create_task(life.live(), name=f"{record.name}: lifespan")
-        task.add_done_callback(_retrieved)
         self._lives[record.name] = (life, task)
-        limit = self._limits(record.name).start
-        await self._within(limit, life.entered, record, "start", "start_timeout")
+        life.entered.add_done_callback(_retrieved)
+        task.add_done_callback(partial(self._ended, record))
+        await self._within(self._limits(record.name).start, life.entered, record, "start")
         self._services.offer(record, life.entered.result())
         await self._on_running(record)
 
-    async def _within(self, limit: float, waited: asyncio.Future[Any], record: Record, verb: str, key: str) -> None:
+    def _ended(self, record: Record, task: asyncio.Task[None]) -> None:
+        """Take note of a lifespan that ends though nobody told it to: the plugin does not run without it."""
+        _retrieved(task)
+        mine = self._lives.get(record.name)
+        if record.serving and mine is not None and mine[1] is task:
+            error = None if task.cancelled() else task.exception()
+            record.fail(Phase.RUN, f"its lifespan ended by itself: {_sentence(error) if error else 'cancelled'}", error)
+            self._services.withdraw(record)
+            self._log.error("plugin.failed", plugin=record.name, phase="run", reason=record.reason)
+
+    async def _within(self, limit: float, waited: asyncio.Future[Any], record: Record, verb: str) -> None:
         """Wait for ``waited``: a warning at a quarter of the limit, an error at its end."""
         done, _ = await asyncio.wait({waited}, timeout=limit / 4)
         if not done:
             self._log.warning(f"plugin.slow_{verb}", plugin=record.name, seconds=limit / 4, limit=limit)
             done, _ = await asyncio.wait({waited}, timeout=limit * 3 / 4)
         if not done:
-            msg = f"did not {verb} within {limit:g} s ({key})"
-            raise TimeoutError(msg)
+            msg = f"did not {verb} within {limit:g} s ({verb}_timeout)"
+            raise _Late(msg)
 
     async def _abandon(self, record: Record) -> None:
-        """Give up a lifespan that failed or hangs."""
-        self._services.withdraw(record)
-        life, task = self._lives.pop(record.name, (None, None))
-        if life is None or task is None or task.done():
+        """Give up a plugin whose start failed or hangs; what of it had begun is stopped."""
+        if record.name not in self._lives:
             return
-        if life.entered.done() and not life.entered.cancelled() and life.entered.exception() is None:
-            life.leave.set()
-        else:
-            task.cancel()
-        await asyncio.wait({task}, timeout=GRACE)
-        if not task.done():
-            task.cancel()
-            self._log.warning("plugin.left_behind", plugin=record.name, reason="its lifespan ignores cancellation")
+        life, task = self._lives.pop(record.name)
+        self._services.withdraw(record)
+        entered = life.entered.done() and not life.entered.exception()
+        if entered:
+            await self._tell_stopped(record)
+        await self._leave(record, life, task, within=self._limits(record.name).stop if entered else 0)
 
-    async def _retry_later(self, record: Record, error: NotReady) -> None:
-        await self._abandon(record)
+    def _retry_later(self, record: Record, error: NotReady) -> None:
         record.state, record.phase, record.reason = State.RETRYING, Phase.START, str(error)
         record.attempt += 1
-        record.note("start", error)
-        settings = self._settings
-        wait = min(settings.retry_first * 2 ** (record.attempt - 1), settings.retry_longest)
-        wait *= random.uniform(0.75, 1.25)
+        record.note(str(Phase.START), error)
+        wait = min(self._settings.retry_first * 2 ** min(record.attempt - 1, 32), self._settings.retry_longest)
+        wait *= random.uniform(0.75, 1.25)  # noqa: S311  (spreads the tries, keeps no secret)
         self._log.warning("plugin.retrying", plugin=record.name, attempt=record.attempt, reason=str(error), wait=wait)
-        self._retries[record.name] = asyncio.create_task(self._retry(record, wait), name=f"{record.name}: retry")
+        if not self._stopping:
+            self._retries[record.name] = asyncio.create_task(self._retry(record, wait), name=f"{record.name}: retry")
 
     async def _retry(self, record: Record, wait: float) -> None:
+        """Try once more; where it is decided now, start those that waited for it, in order."""
         await asyncio.sleep(wait)
         await self._start(record)
-        if record.serving:
-            record.attempt = 0
-            for other in self._records:
-                if other.state is State.SKIPPED and record.name in other.requires:
-                    await self._start(other)
+        if record.state is State.RETRYING:
+            return
+        record.attempt = 0
+        for other in self._records:
+            if other.name in self._waiting:
+                await self._start(other)
 
     async def _stop(self, record: Record) -> None:
         life, task = self._lives.pop(record.name)
-        try:
-            await self._on_stopped(record)
-        except Exception as error:
-            record.note(str(Phase.STOP), error)
-            self._log.exception("plugin.stop_failed", plugin=record.name)
+        await self._tell_stopped(record)
+        record.state = State.STOPPED
         self._services.withdraw(record)
-        life.leave.set()
+        await self._leave(record, life, task, within=self._limits(record.name).stop)
+
+    async def _tell_stopped(self, record: Record) -> None:
+        """Let the kernel stop what it runs for the plugin, within the plugin's own limit."""
+        telling = asyncio.ensure_future(self._on_stopped(record))
+        await self._finish(record, telling, within=self._limits(record.name).stop)
+
+    async def _leave(self, record: Record, life: _Life, task: asyncio.Task[None], *, within: float) -> None:
+        if life.entered.done():
+            life.leave.set()
+        else:
+            task.cancel()
+        await self._finish(record, task, within=within)
+
+    async def _finish(self, record: Record, task: asyncio.Future[None], *, within: float) -> None:
+        """Wait for the end of ``task``, by force after ``within`` seconds; its errors are noted, not raised."""
         try:
-            await self._within(self._limits(record.name).stop, task, record, "stop", "stop_timeout")
-            task.result()
-        except (Exception, asyncio.CancelledError) as error:
+            if within and not task.done():
+                await self._within(within, task, record, "stop")
+        except _Late as error:
             record.note(str(Phase.STOP), error)
-            self._log.error("plugin.stop_failed", plugin=record.name, reason=_sentence(error))
+            self._log.error("plugin.stop_failed", plugin=record.name, reason=str(error))
+        if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=GRACE)
-        record.state = State.STOPPED
+        if not task.done():
+            self._log.warning("plugin.left_behind", plugin=record.name, reason="its lifespan ignores cancellation")
+        elif not task.cancelled() and (failure := task.exception()) is not None:
+            record.note(str(Phase.STOP), failure)
+            self._log.error("plugin.stop_failed", plugin=record.name, reason=_sentence(failure))
 
 
-def _retrieved(task: asyncio.Task[None]) -> None:
-    """Take note of the task's error, which is told through the lifespan's future or at the stop."""
-    if not task.cancelled():
-        task.exception()
+class _Late(HeartwoodError):
+    """A plugin took longer than its limit."""
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Take note of an error that is told elsewhere, so that asyncio does not report it as lost."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _sentence(error: BaseException) -> str:
     text = str(error)
-    return text if isinstance(error, HeartwoodError | TimeoutError) and text else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, HeartwoodError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

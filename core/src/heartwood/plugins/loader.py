@@ -16,6 +16,7 @@ from heartwood.plugins.records import Phase, Record, State
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
     from heartwood.plugins.discovery import Candidate
 
@@ -27,41 +28,64 @@ class BadPlugin(HeartwoodError):
 def load(candidate: Candidate, *, timeout: float) -> None:
     """Import the plugin's code and make its instance; the record says what came of it.
 
-    Whatever the code raises, ``SystemExit`` included, becomes ``failed(import)``. An import that takes longer than
+    Whatever the code raises, ``SystemExit`` included, becomes ``failed(import)``. Code that takes longer than
     ``timeout`` seconds is left behind in its thread, which cannot be stopped.
     """
     record = candidate.record
     started = time.perf_counter()
-    done: list[type[Plugin] | BaseException] = []
-    thread = threading.Thread(target=_import, args=(candidate, done), name=f"import {record.name}", daemon=True)
+    done: list[Plugin | BaseException] = []
+    thread = threading.Thread(
+        target=lambda: done.append(_outcome(lambda: _import(candidate))), name=f"import {record.name}", daemon=True
+    )
     thread.start()
     thread.join(timeout)
     record.import_seconds = time.perf_counter() - started
-    outcome = done[0] if done else TimeoutError(f"the import took longer than {timeout:g} s (loader.import_timeout)")
-    if isinstance(outcome, BaseException):
-        record.fail(Phase.IMPORT, f"{_sentence(outcome)}", outcome)
-        return
-    adopt(record, outcome)
+    late = BadPlugin(f"the import took longer than {timeout:g} s (loader.import_timeout)")
+    _settle(record, done[0] if done else late)
 
 
 def adopt(record: Record, cls: type[Plugin]) -> None:
-    """Check the class and make the plugin's one instance."""
+    """Check a class that is imported already, and make the plugin's one instance."""
+    _settle(record, _outcome(lambda: cls))
+
+
+class _WrongInterface(BadPlugin):
+    """It was written for another number of the plugin interface."""
+
+
+def _outcome(find: Callable[[], type[Plugin]]) -> Plugin | BaseException:
+    """Return an instance of the class that ``find`` returns, or what went wrong."""
+    try:
+        cls = find()
+        _check(cls)
+        return cls()
+    except BaseException as error:  # noqa: BLE001  (plugins call sys.exit, and raise what they like)
+        return error
+
+
+def _check(cls: type[Plugin]) -> None:
     if cls.api != API:
-        record.state, record.phase = State.INCOMPATIBLE, Phase.IMPORT
-        record.reason = f"plugin {record.name!r} was written for plugin API {cls.api}, this is {API}"
-        return
-    record.requires, record.after = tuple(cls.requires), tuple(cls.after)
-    try:
-        record.plugin = cls()
-    except BaseException as error:
-        record.fail(Phase.IMPORT, f"{cls.__name__}() raised {_sentence(error)}", error)
+        msg = f"plugin {cls.name!r} was written for plugin API {cls.api}, this is {API}"
+        raise _WrongInterface(msg)
+    for key in ("requires", "after"):
+        names = getattr(cls, key)
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            msg = f"{key} of plugin {cls.name!r} must be a tuple of names such as ('ocr',), got {names!r}"
+            raise BadPlugin(msg)
 
 
-def _import(candidate: Candidate, done: list[Any]) -> None:
-    try:
-        done.append(_from_file(candidate) if candidate.file else _from_package(candidate))
-    except BaseException as error:
-        done.append(error)
+def _settle(record: Record, outcome: Plugin | BaseException) -> None:
+    if isinstance(outcome, Plugin):
+        record.plugin = outcome
+        record.requires, record.after = tuple(outcome.requires), tuple(outcome.after)
+    elif isinstance(outcome, _WrongInterface):
+        record.state, record.phase, record.reason = State.INCOMPATIBLE, Phase.IMPORT, str(outcome)
+    else:
+        record.fail(Phase.IMPORT, _sentence(outcome), outcome)
+
+
+def _import(candidate: Candidate) -> type[Plugin]:
+    return _from_file(candidate.record.name, candidate.file) if candidate.file else _from_package(candidate)
 
 
 def _from_package(candidate: Candidate) -> type[Plugin]:
@@ -79,10 +103,8 @@ def _from_package(candidate: Candidate) -> type[Plugin]:
     return found
 
 
-def _from_file(candidate: Candidate) -> type[Plugin]:
-    file = candidate.file
-    assert file is not None
-    module = _module_of(file, f"heartwood_file_{candidate.record.name}")
+def _from_file(name: str, file: Path) -> type[Plugin]:
+    module = _module_of(file, f"heartwood_file_{name}")
     classes = [
         each
         for each in vars(module).values()
@@ -91,20 +113,24 @@ def _from_file(candidate: Candidate) -> type[Plugin]:
     if len(classes) != 1:
         msg = f"{file} has {len(classes)} subclasses of Plugin; a single-file plugin has one"
         raise BadPlugin(msg)
-    classes[0].name = candidate.record.name
+    stated = getattr(classes[0], "name", name)
+    if stated != name:
+        msg = f"the file is called {file.name} and the class calls itself {stated!r}"
+        raise BadPlugin(msg)
+    classes[0].name = name
     return classes[0]
 
 
-def _module_of(file: Path, name: str) -> Any:
+def _module_of(file: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        msg = f"{file} cannot be imported"
+        raise BadPlugin(msg)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # the handlers' annotations are looked up there
-    run: Callable[[Any], None] = spec.loader.exec_module
-    run(module)
+    spec.loader.exec_module(module)
     return module
 
 
 def _sentence(error: BaseException) -> str:
-    text = str(error)
-    return text if isinstance(error, BadPlugin | TimeoutError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    return str(error) if isinstance(error, BadPlugin) else f"{type(error).__name__}: {error}".rstrip(": ")

@@ -23,7 +23,7 @@ def in_order(records: Iterable[Record]) -> list[Record]:
     alive = {name: record for name, record in known.items() if record.state is State.FOUND}
     while circle := _circle(alive):
         for name in circle:
-            alive.pop(name).fail(Phase.DISCOVER, f"these require each other: {' → '.join((*circle, circle[0]))}")
+            alive.pop(name).fail(Phase.DISCOVER, f"these start after each other: {' → '.join((*circle, circle[0]))}")
     ordered = [alive[name] for name in _sorted(alive)]
     return [record for record in ordered if not skip_without(record, known)]
 
@@ -52,7 +52,9 @@ def _circle(alive: dict[str, Record]) -> Sequence[str]:
     try:
         TopologicalSorter(_graph(alive)).prepare()
     except CycleError as error:
-        return list(reversed(error.args[1][1:]))
+        circle = list(reversed(error.args[1][1:]))
+        first = circle.index(min(circle))
+        return [*circle[first:], *circle[:first]]
     return []
 
 

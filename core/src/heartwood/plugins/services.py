@@ -94,7 +94,7 @@ class ServiceCatalog:
             raise ServiceUnavailable(contract.__name__, owner=record.name, state=record.label)
         raise ServiceUnavailable(contract.__name__, owner=None, state="missing")
 
-    def all(self, contract: type[T], *, consumer: str) -> Sequence[Provided[T]]:
+    def all(self, contract: type[T], *, consumer: str) -> Sequence[Provided[T]]:  # noqa: ARG002  (as `one` has it)
         """Return the values of all providers that run, in the order of the plugins."""
         promises = self._promises.get(contract, ())
         return [Provided(record.name, self._value(record, each)) for record, each in promises if record.serving]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args
 
 from attrs import frozen
@@ -48,7 +49,8 @@ def document(mounted: Iterable[Mounted], *, version: str) -> dict[str, Any]:
     Raises:
         NoSchema, Unreadable: a type in a signature cannot be in JSON; it names the place.
     """
-    schemas = Schemas({PROBLEM: _PROBLEM_SCHEMA, "Fault": _FAULT_SCHEMA})
+    schemas = Schemas({PROBLEM: _PROBLEM_SCHEMA})
+    schemas.of("core", errors.Fault, written=True)
     paths: dict[str, dict[str, Any]] = {}
     plugins = set()
     for each in sorted(mounted, key=lambda each: (each.path, each.bound.route.method)):
@@ -80,8 +82,8 @@ def _operation(each: Mounted, schemas: Schemas) -> dict[str, Any]:
         "summary": route.summary or first,
         "x-permission": route.permission,
     }
-    if rest.strip():
-        made["description"] = rest.strip()
+    if further := text if route.summary else rest.strip():
+        made["description"] = further
     if route.permission == PUBLIC:
         made["security"] = []
     if parameters := [*_parameters(each, schemas)]:
@@ -115,15 +117,14 @@ def _answers(each: Mounted, schemas: Schemas) -> dict[str, Any]:
     route, returns = each.bound.route, each.bound.returns
     if route.raw:
         return {"2XX": {"description": "As the text says"}}
-    kinds = [
-        kind for kind in (get_args(returns) if is_union(returns) else (returns,)) if kind not in (None, type(None))
-    ]
+    members = get_args(returns) if is_union(returns) else (returns,)
+    kinds = [kind for kind in members if kind not in (None, NoneType)]
     made: dict[str, Any] = {}
     if kinds:
         found = [schemas.of(each.plugin, kind, written=True, where=f"{route.label}: answer") for kind in kinds]
         schema = found[0] if len(found) == 1 else {"anyOf": found}
         made[str(route.status)] = {"description": "Done", "content": {"application/json": {"schema": schema}}}
-    if returns is None or len(get_args(returns)) > len(kinds):
+    if len(kinds) < len(members):
         made["204"] = {"description": "Done; there is nothing to say"}
     return made
 
@@ -135,7 +136,7 @@ def _refusals(bound: BoundRoute) -> dict[str, Any]:
         found += [errors.Unauthorized, errors.Forbidden]
     if bound.path:
         found.append(errors.NotFound)
-    if bound.query or bound.reads_body or _takes_key(bound):
+    if not bound.route.raw:  # an unknown query parameter is a fault everywhere
         found.append(errors.Invalid)
     if bound.reads_body:
         found += [errors.TooLarge, errors.UnsupportedMedia]
@@ -175,12 +176,6 @@ _KEY_PARAMETER: dict[str, Any] = {
     "required": False,
     "description": "The same key within 24 hours gives the first answer again, and nothing is done twice.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 200},
-}
-_FAULT_SCHEMA: Schema = {
-    "type": "object",
-    "description": "One thing that is wrong: where it is (a dotted path), and what is wrong, in words.",
-    "properties": {"where": {"type": "string"}, "message": {"type": "string"}},
-    "required": ["where", "message"],
 }
 _PROBLEM_SCHEMA: Schema = {
     "type": "object",

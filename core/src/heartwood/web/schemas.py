@@ -110,8 +110,8 @@ class Schemas:
         is_enum = choices_of(kind) is not None
         name = _title(kind) if written or is_enum else f"{_title(kind)}Input"
         name = name if _is_shared(kind) else f"{plugin}.{name}"
-        before = next((each for (_, each, way), taken in self._names.items() if (taken, way) == (name, written)), kind)
-        if before != kind:
+        owner = next((made for made, taken in self._names.items() if taken == name), key)
+        if owner[1:] != key[1:]:
             name = f"{kind.__module__}.{name.rpartition('.')[2]}"
         self._names[key] = name
         if name not in self.named:
@@ -176,7 +176,8 @@ def _demanded(schema: Schema, validator: Any) -> Schema:
     if kind == "string" and hasattr(validator, "match_func"):
         return _pattern(validator.pattern, validator.match_func.__name__)
     if kind != "null" and hasattr(validator, "options"):
-        return {"enum": sorted((_plain(each) for each in validator.options), key=_order(validator.options))}
+        options = (each.value if isinstance(each, Enum) else each for each in validator.options)
+        return {"enum": sorted(options, key=str)}  # a set has no order, and the document must have one
     return {}
 
 
@@ -189,15 +190,6 @@ def _pattern(pattern: re.Pattern[str], way: str) -> Schema:
         return {}
     start, end = {"fullmatch": ("^(?:", ")$"), "match": ("^(?:", ")"), "search": ("", "")}[way]
     return {"pattern": f"{start}{pattern.pattern}{end}"}
-
-
-def _order(options: Any) -> Any:
-    """Return the key that keeps the order of a list, and gives a set one."""
-    return str if isinstance(options, set | frozenset) else lambda _: 0
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
 
 
 def _enum(kind: Any) -> Schema:

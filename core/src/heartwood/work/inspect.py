@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -16,7 +17,6 @@ from heartwood.work import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from heartwood.contracts.data import Queries, Transaction
 
