@@ -65,9 +65,11 @@ def _cluster():
 
 
 def _accepts(base: Path) -> bool:
+    import asyncpg
+
     try:
         _sql(base, "select 1")
-    except Exception:
+    except (OSError, asyncpg.PostgresError):
         return False
     return True
 

@@ -1,7 +1,5 @@
 """Broken configurations: each is answered by its exact sentences, all of them at once."""
 
-# ruff: noqa: RUF009  (setting() makes the field, not its value)
-
 from __future__ import annotations
 
 from enum import StrEnum

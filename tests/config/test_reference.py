@@ -1,7 +1,5 @@
 """The reference is written from the classes, and always the same."""
 
-# ruff: noqa: RUF009  (setting() makes the field, not its value)
-
 from __future__ import annotations
 
 from enum import StrEnum

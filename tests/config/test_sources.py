@@ -1,7 +1,5 @@
 """A later layer wins, and every value remembers where it came from."""
 
-# ruff: noqa: RUF009  (setting() makes the field, not its value)
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -233,7 +233,8 @@ def test_a_raising_hookspecs_fails_that_plugin_only(registered):
 
         @hookimpl
         def hookspecs(self):
-            raise RuntimeError("no")
+            msg = "no"
+            raise RuntimeError(msg)
 
     hooks, (raising, good) = registered(Raising, Good)
 

@@ -103,7 +103,8 @@ def _raise(error):
 
 def _half(_ctx):
     yield Job("one", handler)
-    raise OSError("no")
+    msg = "no"
+    raise OSError(msg)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,8 @@ def test_a_check_of_a_floor_above_fails_the_plugin(collected):
     seen = []
 
     def refuse(_record, _value):
-        raise HeartwoodError("cannot be bound")
+        msg = "cannot be bound"
+        raise HeartwoodError(msg)
 
     cls = _plugin("bells", jobs=[Job("ring", handler)], health_checks=[HealthCheck("rope", handler)])
     checks = {"jobs": refuse, "health_checks": lambda record, _value: seen.append(record.name)}

@@ -37,11 +37,11 @@ class Options:
 class Commands(click.Group):
     """The kernel's commands, and those that plugins name by entry points of the group ``heartwood.commands``."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """Return the names of all commands; nothing is imported."""
         return [*KERNEL_COMMANDS, *sorted(set(_contributed()) - set(KERNEL_COMMANDS))]
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002  (as above)
         """Import the command ``name``; a kernel command can not be replaced by a plugin."""
         if name in KERNEL_COMMANDS:
             return _imported(f"heartwood.cli.{name}:{name}")
@@ -58,7 +58,7 @@ class Commands(click.Group):
             message = f"the command {args[0]!r} could not be loaded: {error}"
             raise click.ClickException(message) from error
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (as above)
         """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(KERNEL_COMMANDS.items()))
@@ -76,7 +76,7 @@ def _contributed() -> dict[str, str]:
 def _imported(reference: str) -> click.Command:
     module, _, attribute = reference.partition(":")
     command = getattr(importlib.import_module(module), attribute)
-    assert isinstance(command, click.Command), f"{reference} is not a click command"
+    assert isinstance(command, click.Command), f"{reference} is not a click command"  # noqa: S101  (author's mistake)
     return command
 
 

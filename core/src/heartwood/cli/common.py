@@ -44,8 +44,8 @@ def load_layers(ctx: click.Context) -> Layers:
 
 def load_settings(ctx: click.Context) -> Settings:
     """Return the kernel's settings; exits 78 with every problem where there is one."""
-    from heartwood.config.findings import ConfigError
     from heartwood.assembly import read_settings
+    from heartwood.config.findings import ConfigError
 
     try:
         return read_settings(load_layers(ctx))

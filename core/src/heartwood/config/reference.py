@@ -91,7 +91,7 @@ _NAMES: dict[Any, str] = {
 
 def toml_text(value: Any) -> str:
     """Return a value as it is written in TOML; what TOML cannot say is ``not set`` or ``"***"``."""
-    import tomlkit
+    import tomlkit  # noqa: PLC0415  (only those who print pay for it)
 
     if value is None:
         return "not set"

@@ -15,7 +15,7 @@ from heartwood.contracts.routes import Page
 
 @frozen
 class DocumentPage:
-    """One page: ``source`` says where its text comes from (``text_layer``, ``ocr``), ``confidence`` is 0 to 1 or None."""
+    """One page: ``source`` says where its text is from (``text_layer``, ``ocr``), ``confidence`` is 0 to 1 or None."""
 
     number: int
     source: str | None

@@ -40,7 +40,7 @@ class HttpAnswer:
     @property
     def ok(self) -> bool:
         """Whether the status is one of success."""
-        return 200 <= self.status < 300
+        return 200 <= self.status < 300  # noqa: PLR2004  (the range that RFC 9110 calls successful)
 
     def json(self) -> Any:
         """Return the body as JSON.
@@ -67,7 +67,7 @@ class HttpClient(Protocol):
         params: Mapping[str, str] = {},
         json: Any = None,
         body: bytes | None = None,
-        timeout: float = 10.0,
+        timeout: float = 10.0,  # noqa: ASYNC109  (covers the whole exchange, with one error for every way to fail)
         limit: int = 5 * MEBIBYTE,
     ) -> HttpAnswer:
         """Ask ``url`` and return the whole answer, whatever its status. Redirects are not followed.

@@ -37,7 +37,7 @@ class Secret:
 def setting(
     default: Any = attrs.NOTHING,
     *,
-    help: str,
+    help: str,  # noqa: A002  (the word that people know from every other tool)
     env: tuple[str, ...] = (),
     factory: Any = None,
     validator: Any = None,

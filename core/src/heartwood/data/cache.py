@@ -168,9 +168,9 @@ def open_cache(settings: DataSettings, log: Any) -> MemoryCache | RedisCache:
 def _client(url: str) -> Any:
     """Return a client that gives up early: redis-py would otherwise try for seconds while a request waits."""
     try:
-        from redis.asyncio import BlockingConnectionPool, Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
+        from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415  (an extra, used where an address is set)
+        from redis.asyncio.retry import Retry  # noqa: PLC0415  (the same)
+        from redis.backoff import NoBackoff  # noqa: PLC0415  (the same)
     except ImportError as error:
         msg = "data.redis_url is set, but the Redis client is not installed: install heartwood-hub[redis]"
         raise HeartwoodError(msg) from error
@@ -184,6 +184,6 @@ def _client(url: str) -> Any:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    from redis.exceptions import RedisError
+    from redis.exceptions import RedisError  # noqa: PLC0415  (an extra; the client has imported it already)
 
     return (RedisError, OSError)

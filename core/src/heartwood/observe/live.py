@@ -133,7 +133,7 @@ class LiveThread:
             self._last_lag, self._asked_at = time.monotonic() - asked, None
 
     def _report(self, thread: int, lag: float) -> None:
-        frame = sys._current_frames().get(thread)
+        frame = sys._current_frames().get(thread)  # noqa: SLF001  (the documented way to see another thread)
         if frame is None:
             return
         plugin = self._owner(frame) or CORE
@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(text.encode())
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  (the base class asks for this name)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name is the base class's)
         """Write nothing: this is asked every few seconds."""

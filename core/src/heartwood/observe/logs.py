@@ -117,7 +117,7 @@ class _Library(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
-        except Exception:
+        except Exception:  # noqa: BLE001  (a library's wrong arguments must not stop what it was doing)
             message = str(record.msg)
         level = min(record.levelno // 10 * 10, logging.CRITICAL)  # libraries invent levels in between
         self._log.log(level, message, logger=record.name, exc_info=record.exc_info)

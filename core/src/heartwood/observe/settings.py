@@ -17,7 +17,7 @@ def host_and_port(listen: str) -> tuple[str, int]:
     """
     host, colon, port = listen.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
-    if not colon or not bare or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not bare or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
         msg = f"must be host:port such as 127.0.0.1:8001, got {listen!r}"
         raise ValueError(msg)
     return bare, int(port)

@@ -124,7 +124,7 @@ class Binder:
         return self._registries.setdefault(plugin, svcs.Registry())
 
     def _register(self, registry: svcs.Registry, plugin: str, contract: type) -> None:
-        """Let svcs ask the catalog each time; what a factory makes for one use is left again, a lasting value is not."""
+        """Let svcs ask the catalog each time; what is made for one use is left again, a lasting value is not."""
         if contract not in registry:
             services = self._services
 

@@ -166,7 +166,7 @@ def _refuse_clashes(passed: list[Contributed]) -> None:
 
 def _permission_faults(each: Contributed, owners: Mapping[str, str]) -> Iterator[str]:
     record = each.record
-    own = (record.name, *record.prefixes, *record.roots)
+    own = tuple(dict.fromkeys((record.name, *record.prefixes, *record.roots)))
     for permission in each.of("permissions"):
         before, _, action = permission.name.partition(".")
         if permission.name in owners:

@@ -31,7 +31,7 @@ class ServiceCatalog:
 
     def knows(self, contract: type) -> bool:
         """Whether anybody provides, or promised to provide, ``contract``."""
-        return contract in self._kernel or contract in self._promises
+        return contract in self._kernel or bool(self._promises.get(contract))
 
     def per_use(self, contract: type) -> bool:
         """Whether a value of ``contract`` is made for each use, and is a context manager's to leave again."""

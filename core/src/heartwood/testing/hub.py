@@ -105,7 +105,7 @@ async def running_hub(
         file = Path(folder, "plugins.toml")
         data = {"dir": f"{folder}/data", "runtime_dir": f"{folder}/run"}
         own = _merged(QUIET, {"data": data, "plugins": {cls.name: {} for cls in plugins}})
-        file.write_text(tomlkit.dumps(_merged(own, config or {})), encoding="utf-8")
+        file.write_text(tomlkit.dumps(_merged(own, config or {})), encoding="utf-8")  # noqa: ASYNC240  (some bytes, in a test)
         log = io.StringIO()
         kernel = Kernel(
             read_layers(file, {"DATABASE_URL": database or fresh, **(environ or {})}, ()),

@@ -202,7 +202,7 @@ def _query(handler: str, parameter: Parameter) -> Query:
 
 def _without_none(kind: Any) -> Any:
     members = [each for each in get_args(kind) if each is not type(None)] if is_union(kind) else [kind]
-    return members[0] if len(members) == 1 else Union[tuple(members)]
+    return members[0] if len(members) == 1 else Union[tuple(members)]  # noqa: UP007  (its members are known at run time only)
 
 
 def _unreadable(handler: str, parameter: Parameter) -> str:
@@ -244,7 +244,7 @@ def _number(text: str) -> float:
         number = float(text)
     except ValueError:
         number = float("nan")
-    if number != number or abs(number) == float("inf"):
+    if number != number or abs(number) == float("inf"):  # noqa: PLR0124  (NaN)
         msg = f"expected a number, got {text[:60]!r}"
         raise ValueError(msg)
     return number

@@ -79,7 +79,7 @@ class Pipeline:
             visits.add(visit)
             try:
                 response = await (serve if request.version <= HttpVersion11 else _wrong_version)(request, visit)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  (what must not be answered is raised again in there)
                 response = self._answer(error, visit, place)
             finally:
                 visits.discard(visit)

@@ -75,7 +75,7 @@ def _apply(connection: Connection, source: MigrationSource) -> None:
     script = ScriptDirectory(source.folder.parent, version_locations=[source.folder])
 
     def steps(current: Any, _context: MigrationContext) -> Any:
-        return script._upgrade_revs("head", current)
+        return script._upgrade_revs("head", current)  # noqa: SLF001  (what alembic.command.upgrade calls)
 
     with EnvironmentContext(Config(), script, fn=steps) as environment:
         environment.configure(connection=connection, version_table_schema=source.plugin)
@@ -105,7 +105,7 @@ def load_metadata(source: MigrationSource) -> MetaData:
     Raises:
         MigrationError: it can not be imported, or is something else.
     """
-    assert isinstance(source.tables, Tables)
+    assert isinstance(source.tables, Tables)  # noqa: S101  (asked of packages only)
     module, _, attribute = source.tables.metadata.partition(":")
     try:
         value = getattr(importlib.import_module(module), attribute)

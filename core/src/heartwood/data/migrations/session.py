@@ -39,7 +39,7 @@ async def migrating(url: str, *, lock_timeout: float) -> AsyncIterator[asyncpg.C
         await connection.close(timeout=5)
 
 
-async def _lock(connection: asyncpg.Connection, timeout: float) -> None:
+async def _lock(connection: asyncpg.Connection, timeout: float) -> None:  # noqa: ASYNC109  (the server keeps it)
     await connection.execute(f"set lock_timeout = {max(1, int(timeout * 1000))}")
     try:
         await connection.execute("select pg_advisory_lock($1)", LOCK)

@@ -39,7 +39,7 @@ class MigrationSource:
         Raises:
             MigrationError: the package is not there, or has no folder ``versions``.
         """
-        assert isinstance(self.tables, Tables)
+        assert isinstance(self.tables, Tables)  # noqa: S101  (asked of packages only)
         return _versions(self.plugin, self.tables.migrations)
 
     def revisions(self) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ async def _version_rows(connection: asyncpg.Connection, plugins: Sequence[str]) 
     if not plugins:
         return {}
     parts = [
-        f"select {position} as place, version_num from {quoted(plugin)}.alembic_version"
+        f"select {position} as place, version_num from {quoted(plugin)}.alembic_version"  # noqa: S608  (quoted)
         for position, plugin in enumerate(plugins)
     ]
     return {plugins[row["place"]]: row["version_num"] for row in await connection.fetch(" union all ".join(parts))}

@@ -103,7 +103,7 @@ async def write_revision(url: str, source: MigrationSource, message: str) -> Pat
     if not isinstance(source.tables, Tables):
         msg = f"plugin {source.plugin!r} is a single file: write Migration(…) values in its hook tables"
         raise MigrationError(msg)
-    from heartwood.data.migrations.packages import draft
+    from heartwood.data.migrations.packages import draft  # noqa: PLC0415  (imports Alembic)
 
     async with migrating(url, lock_timeout=LOCK_TIMEOUT) as connection:
         standing = (await standings(connection, [source]))[source.plugin]
@@ -153,7 +153,7 @@ async def _faults(connection: asyncpg.Connection, source: MigrationSource, stand
 
 
 async def _drift(connection: asyncpg.Connection, source: MigrationSource) -> list[str]:
-    from heartwood.data.migrations.packages import differences
+    from heartwood.data.migrations.packages import differences  # noqa: PLC0415  (imports Alembic)
 
     try:
         return await differences(connection, source)

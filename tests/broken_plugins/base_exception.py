@@ -1,0 +1,8 @@
+"""It raises at import what ``except Exception`` does not catch."""
+
+
+class Unheard(BaseException):
+    """It comes through where only exceptions are caught."""
+
+
+raise Unheard("at import")

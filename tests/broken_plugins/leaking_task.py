@@ -1,0 +1,14 @@
+"""Its lifespan starts a task and forgets it."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from heartwood.api import Plugin, hookimpl
+
+
+class Broken(Plugin):
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self):
+        self.forgotten = asyncio.create_task(asyncio.Event().wait(), name="the forgotten task")
+        yield

@@ -1,0 +1,17 @@
+"""Its handler raises what nobody foresaw."""
+
+from heartwood.api import Permission, Plugin, Route, hookimpl
+
+
+async def broken() -> str:
+    raise ZeroDivisionError("a secret detail")
+
+
+class Broken(Plugin):
+    @hookimpl
+    def permissions(self):
+        return [Permission("raising_handler.read", "Read it.")]
+
+    @hookimpl
+    def routes(self):
+        return [Route("GET", "", broken, "raising_handler.read")]

@@ -1,0 +1,5 @@
+"""Its import waits for something that never comes."""
+
+import threading
+
+threading.Event().wait()

@@ -1,0 +1,5 @@
+"""It ends the process at import."""
+
+import sys
+
+sys.exit(3)
