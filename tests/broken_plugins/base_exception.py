@@ -5,4 +5,5 @@ class Unheard(BaseException):
     """It comes through where only exceptions are caught."""
 
 
-raise Unheard("at import")
+msg = "at import"
+raise Unheard(msg)

@@ -1,6 +1,7 @@
 """It imports what is not installed."""
 
 import a_package_that_is_not_installed
+
 from heartwood.api import Plugin
 
 

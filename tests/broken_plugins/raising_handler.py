@@ -4,7 +4,8 @@ from heartwood.api import Permission, Plugin, Route, hookimpl
 
 
 async def broken() -> str:
-    raise ZeroDivisionError("a secret detail")
+    msg = "a secret detail"
+    raise ZeroDivisionError(msg)
 
 
 class Broken(Plugin):

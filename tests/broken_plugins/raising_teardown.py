@@ -10,4 +10,5 @@ class Broken(Plugin):
     @asynccontextmanager
     async def lifespan(self):
         yield
-        raise RuntimeError("the upstream did not say goodbye")
+        msg = "the upstream did not say goodbye"
+        raise RuntimeError(msg)

@@ -3,8 +3,8 @@
 from heartwood.api import Permission, Plugin, Route, hookimpl
 
 
-async def by_id(id: int) -> int:
-    return id
+async def by_number(number: int) -> int:
+    return number
 
 
 async def by_name(name: str) -> str:
@@ -19,6 +19,6 @@ class Broken(Plugin):
     @hookimpl
     def routes(self):
         return [
-            Route("GET", "/{id}", by_id, "route_clash.read"),
+            Route("GET", "/{number}", by_number, "route_clash.read"),
             Route("GET", "/{name}", by_name, "route_clash.read"),
         ]

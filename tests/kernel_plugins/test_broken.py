@@ -24,7 +24,7 @@ EXPECTED = {
         "plugin 'metric_clash': metric heartwood_plugin_up belongs to the kernel already",
     ),
     "misspelt_hook": ("failed(register)", "there is no hook 'rotues'; did you mean 'routes'?"),
-    "route_clash": ("failed(collect)", "plugin 'route_clash' has the same twice: 'GET /{id}', 'GET /{name}'"),
+    "route_clash": ("failed(collect)", "plugin 'route_clash' has the same twice: 'GET /{number}', 'GET /{name}'"),
     "sleeping_import": ("failed(import)", "the import took longer than 2 s (loader.import_timeout)"),
     "sys_exit": ("failed(import)", "SystemExit: 3"),
     "wrong_argument": ("failed(register)", "request"),
@@ -96,9 +96,7 @@ def test_a_raising_handler_is_a_500_without_details(seen):
 def test_a_raising_teardown_is_in_the_record(seen):
     """The hub stopped all the same, and so did the others."""
     assert "RuntimeError: the upstream did not say goodbye" == seen[2]["raising_teardown"].failures[-1].message
-    assert {"stopped"} == {
-        each.label for name, each in seen[2].items() if EXPECTED.get(name, ("running",))[0] == "running"
-    }
+    assert {"stopped"} == {seen[2][name].label for name in NAMES if EXPECTED[name][0] == "running"}
 
 
 def test_the_conformance_test_finds_a_forgotten_task():

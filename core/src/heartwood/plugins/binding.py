@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import svcs
 from attrs import field, frozen
 
 from heartwood.contracts.errors import HeartwoodError
+from heartwood.plugins.injection import Container, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -57,7 +57,7 @@ class Bound:
     injected: Mapping[str, Any]
     services: Mapping[str, type]
     rest: tuple[Parameter, ...]
-    _registry: svcs.Registry = field(repr=False)
+    _registry: Registry = field(repr=False)
 
     def asks_for(self, kind: Any) -> str | None:
         """Return the name of the parameter that is injected with a ``kind``, or None."""
@@ -71,7 +71,7 @@ class Bound:
         """
         if not self.services:
             return await self.handler(**arguments)
-        async with svcs.Container(self._registry) as container:
+        async with Container(self._registry) as container:
             for name, contract in self.services.items():
                 arguments[name] = await container.aget(contract)
             return await self.handler(**arguments)
@@ -82,7 +82,7 @@ class Binder:
 
     def __init__(self, services: ServiceCatalog) -> None:
         self._services = services
-        self._registries: dict[str, svcs.Registry] = {}
+        self._registries: dict[str, Registry] = {}
 
     def bind(self, plugin: str, handler: Any, injectable: tuple[Any, ...] = ()) -> Bound:
         """Sort the parameters of ``handler`` into what is injected, services, and the rest.
@@ -120,10 +120,10 @@ class Binder:
     def _is_service(self, kind: Any) -> bool:
         return isinstance(kind, type) and (self._services.knows(kind) or getattr(kind, "_is_protocol", False))
 
-    def _registry(self, plugin: str) -> svcs.Registry:
-        return self._registries.setdefault(plugin, svcs.Registry())
+    def _registry(self, plugin: str) -> Registry:
+        return self._registries.setdefault(plugin, Registry())
 
-    def _register(self, registry: svcs.Registry, plugin: str, contract: type) -> None:
+    def _register(self, registry: Registry, plugin: str, contract: type) -> None:
         """Let svcs ask the catalog each time; what is made for one use is left again, a lasting value is not."""
         if contract not in registry:
             services = self._services

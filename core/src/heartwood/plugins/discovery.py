@@ -74,7 +74,7 @@ def discover(
         _add(found, each)
     for name in switches:
         if name not in found:
-            found[name] = Candidate(Record(name, State.MISSING, Phase.DISCOVER, _missing(name, found)))
+            found[name] = Candidate(Record(name, State.MISSING, Phase.DISCOVER, missing(name, found)))
     candidates = [found[name] for name in sorted(found)]
     for each in candidates:
         _switch(each.record, switches.get(each.record.name))
@@ -97,7 +97,8 @@ def _switch(record: Record, switch: Switch | None) -> None:
         record.reason = "not named in the configuration" if switch is None else "switched off"
 
 
-def _missing(name: str, found: Iterable[str]) -> str:
+def missing(name: str, found: Iterable[str]) -> str:
+    """Return the sentence about a plugin that is not among ``found``, with what was probably meant."""
     names = sorted(found)
     near = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -129,10 +130,17 @@ def _package(distribution: Distribution, point: EntryPoint, points: list[EntryPo
     return Candidate(record, point.value, commands=commands)
 
 
+def fault_of_name(name: str) -> str | None:
+    """Return why ``name`` cannot be a plugin's, or None."""
+    if NAME.fullmatch(name) and name not in KERNEL_NAMES | RESERVED and not name.startswith("pg_"):
+        return None
+    return f"{name!r} cannot be a plugin's name: lower-case letters, digits and _, and no name of the kernel's"
+
+
 def _check_name(record: Record) -> None:
-    if not NAME.fullmatch(record.name) or record.name in KERNEL_NAMES or record.name.startswith("pg_"):
-        record.state, record.phase = State.INCOMPATIBLE, Phase.DISCOVER
-        record.reason = f"{record.name!r} cannot be a plugin's name: lower-case letters, digits and _, and no schema"
+    fault = fault_of_name(record.name)
+    if fault:
+        record.state, record.phase, record.reason = State.INCOMPATIBLE, Phase.DISCOVER, fault
 
 
 def _check_range(record: Record, requires: Iterable[str]) -> None:

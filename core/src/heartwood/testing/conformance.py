@@ -13,6 +13,7 @@ import attrs
 
 from heartwood.data.migrations import check
 from heartwood.plugins.records import State
+from heartwood.testing.database import fresh_database
 from heartwood.testing.hub import running_hub
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def conformance(plugin: type[Plugin], *, config: Mapping[str, Any] | None = None
     """
     _imports_quietly(plugin)
     _describes_settings(plugin)
-    asyncio.run(_lives_and_leaves(plugin, config))
+    with fresh_database() as url:  # starts the server of the tests before children are counted
+        asyncio.run(_lives_and_leaves(plugin, config, url))
 
 
 def _imports_quietly(plugin: type[Plugin]) -> None:
@@ -69,10 +71,10 @@ def _describes_settings(plugin: type[Plugin]) -> None:
         assert field.metadata.get("help"), f"{plugin.name}: the setting {field.name!r} has no help; use setting(help=…)"
 
 
-async def _lives_and_leaves(plugin: type[Plugin], config: Mapping[str, Any] | None) -> None:
+async def _lives_and_leaves(plugin: type[Plugin], config: Mapping[str, Any] | None, database: str) -> None:
     children, sockets = _children(), _sockets()
     settings = {"plugins": {plugin.name: {"config": dict(config or {})}}}
-    async with running_hub(plugins=[plugin], config=settings, strict=True) as hub:
+    async with running_hub(plugins=[plugin], config=settings, strict=True, database=database) as hub:
         record = hub.kernel.by_name[plugin.name]
         assert record.state is State.RUNNING, f"{plugin.name} is {record.label}: {record.reason}"
         assert not record.unmatched_hooks, f"{plugin.name}: nobody specified {', '.join(record.unmatched_hooks)}"
