@@ -1,24 +1,22 @@
 # Sourced by ./run and ./test: makes sure that everything the hub needs is on this machine, and says what it does.
 # Nothing is installed outside the clone except system packages, and those only as root or with sudo.
 
-cd "$(dirname "$0")" || exit 1
-say() { printf '\033[2m· %s\033[0m\n' "$*" >&2; }
+cd -- "$(dirname -- "$0")" >/dev/null || exit 1
+say() { if [ -t 2 ]; then printf '\033[2m· %s\033[0m\n' "$*" >&2; else printf '· %s\n' "$*" >&2; fi; }
 fail() { printf 'heartwood: %s\n' "$*" >&2; exit 1; }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else return 1; fi
-}
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # Lines: command or file that proves it is there | Debian package | Homebrew formula | what does not work without it
-runtime_needs='python3 -m ensurepip --version|python3-venv||the hub itself
+runtime_needs='python3 -m ensurepip --version|python3-venv||hub at all
 command -v tesseract|tesseract-ocr|tesseract|reading scans and photos
 tesseract --list-langs 2>&1 | grep -qx eng|tesseract-ocr-eng|tesseract|reading English scans and photos
 tesseract --list-langs 2>&1 | grep -qx deu|tesseract-ocr-deu|tesseract-lang|reading German scans and photos
 command -v pdftoppm|poppler-utils|poppler|reading PDF files
-[ "$(uname)" != Linux ] || command -v bwrap|bubblewrap||the sandbox around document readers (limits still hold)'
-test_needs='[ "$(uname)" != Linux ] || [ -x /usr/lib/postgresql/15/bin/postgres ]|postgresql-15||the tests on PostgreSQL 15
-command -v redis-server|redis-server|redis|the tests of the Redis cache
-[ "$(uname)" != Linux ] || command -v promtool|prometheus||the check of the metrics by promtool'
+[ "$(uname)" != Linux ] || command -v bwrap|bubblewrap||sandbox around document readers (limits still hold)'
+test_needs='[ "$(uname)" != Linux ] || [ -x /usr/lib/postgresql/15/bin/postgres ]|postgresql-15||tests on PostgreSQL 15
+command -v redis-server|redis-server|redis|tests of the Redis cache
+[ "$(uname)" != Linux ] || command -v promtool|prometheus||check of the metrics by promtool'
 
 missing() { # prints the lines of $1 whose proof fails
   printf '%s\n' "$1" | while IFS= read -r line; do
@@ -50,16 +48,18 @@ install_system_packages() { # $1: lines as above
   brew=$(printf '%s\n' "$lines" | awk -F'|' '$(NF-1) != "" { print $(NF-1) }' | sort -u | tr '\n' ' ')
   printf '%s\n' "$lines" | awk -F'|' '{ printf "  without %s: no %s\n", $(NF-2), $NF }' >&2
   if [ -e /etc/NIXOS ]; then say "NixOS: use the module in deploy/nixos"
-  elif [ "$(uname)" = Darwin ]; then say "macOS: brew install $brew"
-  else say "Debian, Ubuntu: apt-get install --no-install-recommends $debian"
+  elif [ "$(uname)" = Darwin ]; then say "macOS: brew install ${brew% }"
+  elif command -v apt-get >/dev/null; then say "Debian, Ubuntu: apt-get install --no-install-recommends ${debian% }"
+  else say "your system's packages of the same kind as Debian's: ${debian% }"
   fi
 }
 
 find_python() {
-  for python in python3 python3.13 python3.12 python3.11; do
+  for python in python3 python3.14 python3.13 python3.12 python3.11; do
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
   done
-  fail "Python 3.11 or newer is needed; found: $(python3 --version 2>&1)"
+  command -v python3 >/dev/null || fail "there is no python3; install Python 3.11 or newer"
+  fail "Python 3.11 or newer is needed; python3 is $(python3 -c 'import platform; print(platform.python_version())')"
 }
 
 find_uv() {
@@ -72,10 +72,15 @@ find_uv() {
 
 install_python_packages() { # everything in requirements.lock, checked by hash, and the packages of this clone
   stamp=$(cat requirements.lock core/pyproject.toml plugins/*/pyproject.toml setup.sh | cksum)
-  [ "$(cat .venv/heartwood-stamp 2>/dev/null)" = "$stamp" ] && return
+  place=$(cat .venv/heartwood-place 2>/dev/null) # scripts in .venv name it: in a clone that was moved they do not run
+  [ "$place" = "$PWD" ] && [ "$(cat .venv/heartwood-stamp 2>/dev/null)" = "$stamp" ] && return
   find_uv
-  say "installing Python packages into .venv"
-  [ -x .venv/bin/python ] || "$uv" venv -q -p "$python" .venv || fail "could not make .venv"
+  say "installing Python packages into .venv; the first time this takes a while"
+  if [ "$place" != "$PWD" ] || [ ! -x .venv/bin/python ]; then
+    rm -rf .venv
+    "$uv" venv -q -p "$python" .venv || fail "could not make .venv"
+    pwd >.venv/heartwood-place
+  fi
   "$uv" pip sync -q -p .venv/bin/python --require-hashes requirements.lock || fail "could not install requirements.lock"
   set --
   for package in core plugins/*/; do set -- "$@" -e "$package"; done

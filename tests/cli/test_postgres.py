@@ -58,3 +58,15 @@ def test_a_wrong_setting_is_named(environ):
     assert done.returncode != 0
     assert "data.pool_size: expected" in done.stderr
     assert "HEARTWOOD__DATA__POOL_SIZE" in done.stderr
+
+
+def test_a_command_runs_with_the_tools_of_the_server(environ):
+    """The tool psql is the server's own, connects as the owner of the tables, and its exit status is passed on."""
+    argv = [HEARTWOOD, "postgres", "psql", "-At", "-c", "select current_user"]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heartwood\n")
+    done = subprocess.run([*argv[:3], "-c", "nonsense"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    done = subprocess.run([*argv[:2], "no-such-tool"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "Error: no-such-tool cannot be run: No such file or directory"

@@ -40,7 +40,8 @@ async def main(data, run, bin_dir, major, uid):
         os.setgroups([]); os.setgid(int(uid)); os.setuid(int(uid))
     places = Places(Path(data), Path(run))
     binaries = Binaries(Path(bin_dir), int(major))
-    async with running_postgres(DataSettings(), places, structlog.get_logger(), binaries=binaries) as dsn:
+    log = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
+    async with running_postgres(DataSettings(), places, log, binaries=binaries) as dsn:
         print(dsn.url, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

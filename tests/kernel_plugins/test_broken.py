@@ -111,7 +111,7 @@ def test_the_conformance_test_finds_a_forgotten_task():
     try:
         spec.loader.exec_module(module)
         module.Broken.name = "leaking_task"
-        with pytest.raises(AssertionError, match="leaking_task left tasks behind: the forgotten task"):
+        with pytest.raises(AssertionError, match="leaking_task left behind tasks: the forgotten task"):
             conformance(module.Broken)
     finally:
         sys.path.remove(str(FOLDER))

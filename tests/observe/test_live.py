@@ -151,8 +151,8 @@ async def test_an_address_in_use_is_an_error_with_a_way_out():
         with pytest.raises(HeartwoodError) as refused:
             watched.live.start(asyncio.get_running_loop())
     assert (
-        f"observe.live_listen: 127.0.0.1:{port} cannot be used: Address already in use; choose another, or '' for none"
-        == str(refused.value)
+        f"observe.live_listen: 127.0.0.1:{port} cannot be used: Address already in use; "
+        "stop what listens there (another hub?), choose another, or '' for none" == str(refused.value)
     )
 
 
@@ -166,3 +166,28 @@ async def test_nothing_listens_where_nothing_is_asked_for():
             block(0.01)
     assert watched.blocks == ["core"]
     assert before == threading.active_count()
+
+
+class StoppedMeanwhile(threading.Event):
+    """An event during whose clearing :meth:`LiveThread.stop` has its turn."""
+
+    def __init__(self, live):
+        super().__init__()
+        self.live = live
+
+    def clear(self):
+        self.live._stopped.set()
+        self.set()
+        super().clear()
+
+
+async def test_a_stop_between_two_looks_ends_the_thread():
+    """Whoever stops it blocks the loop, so the thread must not wait for the loop to answer after that."""
+    watched = Watched(listen="", lag=0.01)
+    watched.live._answered = StoppedMeanwhile(watched.live)
+    watched.live.start(asyncio.get_running_loop())
+    watcher = next(thread for thread in watched.live._threads if thread.name == "heartwood-watch")
+
+    watcher.join(5)  # this blocks the loop, as stop() does
+
+    assert not watcher.is_alive()

@@ -13,7 +13,7 @@ from heartwood.contracts.cursors import decode_cursor, encode_cursor
 from heartwood.contracts.errors import Invalid
 
 
-@given(st.text(max_size=40), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+@given(st.text(max_size=40), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False))
 def test_values_come_back(text, number, real):
     """Whatever the sort key holds survives."""
     assert (text, number, real) == decode_cursor(encode_cursor(text, number, real), str, int, float)

@@ -193,7 +193,7 @@ class Program:
 
     def __init__(self, dsn: str, steps: dict) -> None:
         arguments = [sys.executable, PROGRAM, dsn, json.dumps(steps)]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     async def said(self, word: str) -> None:
         """Wait until the program has said ``word``."""
@@ -202,6 +202,11 @@ class Program:
             assert line, f"the program ended before it said {word}"
             if line.strip() == word:
                 return
+
+    def tell(self) -> None:
+        """Let a program that blocks go on."""
+        self.process.stdin.write("go on\n")
+        self.process.stdin.flush()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -220,4 +225,5 @@ def _program(hub_dsn: str):
     yield start
     for each in programs:
         each.kill()
+        each.process.stdin.close()
         each.process.stdout.close()

@@ -35,10 +35,14 @@ async def test_a_job_is_run_with_its_payload(desk, working, eventually):
 
 async def test_a_job_is_part_of_the_transaction(desk):
     """Where the transaction is rolled back, there is no job."""
-    with pytest.raises(RuntimeError):
+
+    async def enqueue_and_fail():
         async with desk.notes.unit(desk.anna) as tx:
             await desk.queue.enqueue(tx, "read")
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await enqueue_and_fail()
     assert 0 == await desk.core.fetchval("select count(*) from queue.pgqueuer")
 
 
@@ -92,10 +96,12 @@ async def test_priority_and_delay(desk, working, eventually):
     desk.queue.know("notes", [Job("read", read, priority=5)])
     for payload, more in [(b"low", {"priority": 1}), (b"own", {}), (b"high", {"priority": 9})]:
         await desk.enqueue("read", payload, **more)
-    late = await desk.enqueue("read", b"late", delay=0.3)
+    late = await desk.enqueue("read", b"late", priority=99, delay=60)
     created, due = await desk.core.fetchrow("select created, execute_after from queue.pgqueuer where id = $1", late)
-    assert timedelta(seconds=0.3) == due - created
+    assert timedelta(seconds=60) == due - created
     async with working(desk.handler("read", read), settings={"concurrency": 2, "batch": 1}):
+        await eventually(lambda: order == [b"high", b"own", b"low"])
+        await desk.core.execute("update queue.pgqueuer set execute_after = now() where id = $1", late)
         await eventually(lambda: desk.ended(late))
     assert [b"high", b"own", b"low", b"late"] == order
 

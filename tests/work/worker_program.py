@@ -1,8 +1,8 @@
-"""A worker process for the tests: ``worker_program.py DSN JSON``; stops at the steps it is told, so it can be killed there.
+"""A worker process for the tests, ``worker_program.py DSN JSON``: stops where it is told, so it can be killed there.
 
 Steps: ``hang`` is where the handler of ``notes.read`` waits for ever: ``handler``, ``transaction``, ``commit`` (results
-are committed, the end of the job is not written) or ``pick`` (picked, not started). ``block`` is for how many seconds it
-blocks the loop first.
+are committed, the end of the job is not written) or ``pick`` (picked, not started). With ``block`` it
+first blocks the loop until it is told a line; a transaction that is refused or cancelled then is said as ``refused``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 
 import structlog
 
+from heartwood.contracts.errors import LeaseLost
 from heartwood.contracts.jobs import Job, Retry
 from heartwood.data.pool import Pool
 from heartwood.data.settings import DataSettings
@@ -26,7 +26,7 @@ LOG = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
 
 
 async def reached(steps: dict, step: str) -> None:
-    print(step, flush=True)
+    print(step, flush=True)  # noqa: T201  (this is how the test is told)
     if steps.get("hang") == step:
         await asyncio.Event().wait()
 
@@ -35,10 +35,14 @@ async def main(dsn: str, steps: dict) -> None:
     async def read(_payload, run) -> None:
         await reached(steps, "handler")
         if "block" in steps:
-            time.sleep(steps["block"])  # noqa: ASYNC251  (that is the point)
-        async with run.unit() as tx:
-            await tx.execute("insert into result values ($1, $2, 'done')", run.id, run.attempt)
-            await reached(steps, "transaction")
+            sys.stdin.readline()
+        try:
+            async with run.unit() as tx:
+                await tx.execute("insert into result values ($1, $2, 'done')", run.id, run.attempt)
+                await reached(steps, "transaction")
+        except (LeaseLost, asyncio.CancelledError):  # whichever comes first: the fence, or the next sign of life
+            await reached(steps, "refused")
+            raise
         await reached(steps, "commit")
 
     async def read_whole(_payload, run) -> None:
@@ -59,7 +63,7 @@ async def main(dsn: str, steps: dict) -> None:
     retry = Retry(first=0.05, attempts=steps.get("attempts", 3))
     worker.serve(JobHandler("notes", Job(call.__name__, call, retry=retry), call) for call in (read, read_whole))
     await worker.start()
-    print("started", flush=True)
+    print("started", flush=True)  # noqa: T201  (as above)
     await asyncio.Event().wait()
 
 

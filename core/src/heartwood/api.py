@@ -1,6 +1,10 @@
-"""The public face for plugin authors: import from here (or from :mod:`heartwood.contracts`), and from nowhere else."""
+"""The public face for plugin authors: what the kernel's hooks take and return, what handlers are given, what is raised.
 
-from heartwood.contracts.analytics import Figure, FigureState, Section
+A subject of its own has its own module, as public as this one: :mod:`heartwood.contracts.http` (other servers, live
+events), ``.cursors`` (lists in pages), ``.documents``, ``.analytics``, ``.metrics``, ``.calls``. Commands import
+:mod:`heartwood.client`, tests :mod:`heartwood.testing`. Nothing else of heartwood is for plugins.
+"""
+
 from heartwood.contracts.assets import Assets
 from heartwood.contracts.children import ChildFailed, Children, Finished, Limits
 from heartwood.contracts.data import Blobs, Cache, Database, Migration, Queries, Staged, Stored, Tables, Transaction
@@ -54,8 +58,6 @@ __all__ = [
     "Event",
     "Events",
     "Fault",
-    "Figure",
-    "FigureState",
     "Finished",
     "Forbidden",
     "HealthCheck",
@@ -88,7 +90,6 @@ __all__ = [
     "Route",
     "Scope",
     "Secret",
-    "Section",
     "ServiceUnavailable",
     "Signal",
     "Signals",

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from heartwood.config.findings import ConfigError
-from heartwood.config.report import read_all
 from heartwood.contracts.data import Tables
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.data.migrations import MigrationSource
@@ -20,7 +18,6 @@ from heartwood.plugins.discovery import Candidate, discover
 from heartwood.plugins.loader import adopt, load
 from heartwood.plugins.order import in_order
 from heartwood.plugins.records import Phase, Record, State
-from heartwood.settings import SECTIONS, Settings
 from heartwood.web.binding import BoundRoute, bind_route
 from heartwood.web.openapi import Mounted, document
 from heartwood.work.attempts import JobHandler
@@ -46,25 +43,13 @@ if TYPE_CHECKING:
     from heartwood.plugins.collect import Contributed
     from heartwood.plugins.plugin import Plugin
     from heartwood.plugins.services import ServiceCatalog
+    from heartwood.settings import Settings
 
 DEAD = frozenset({State.MISSING, State.INCOMPATIBLE, State.FAILED, State.SKIPPED})
 
 
 class Refused(HeartwoodError):
     """The hub does not start like this; the sentences say which plugin or setting is in the way."""
-
-
-def read_settings(layers: Layers) -> Settings:
-    """Return the kernel's sections.
-
-    Raises:
-        ConfigError: something is wrong; everything that is wrong is in it.
-    """
-    report = read_all(layers, SECTIONS)
-    if report.findings:
-        raise ConfigError(report.findings)
-    values: dict[str, Any] = {name: loaded.value for name, loaded in report.sections.items()}
-    return Settings(**values)
 
 
 @define
@@ -252,7 +237,6 @@ __all__ = [
     "find",
     "migration_sources",
     "owner_of",
-    "read_settings",
     "refuse",
     "register",
 ]

@@ -123,7 +123,10 @@ def _here(ctx: click.Context) -> tuple[str, str]:
     try:
         return _address(web), file.read_text().strip()
     except OSError as error:
-        msg = f"there is no token in {file} ({error.strerror}): start the hub, or give --url and --token"
+        msg = (
+            f"there is no token in {file} ({error.strerror}): "
+            "start the hub, name its folder with --data, or give --url and --token"
+        )
         raise HubAway(msg) from error
 
 

@@ -13,8 +13,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from heartwood.assembly import (
     Assembly,
     Refused,
@@ -22,7 +20,6 @@ from heartwood.assembly import (
     find,
     migration_sources,
     owner_of,
-    read_settings,
     refuse,
     register,
 )
@@ -38,6 +35,7 @@ from heartwood.contracts.metrics import MetricsRegistry
 from heartwood.core_plugin import CorePlugin
 from heartwood.data.blobs import open_blobs
 from heartwood.data.cache import open_cache
+from heartwood.data.connections import connect
 from heartwood.data.embedded import Dsn, running_postgres
 from heartwood.data.migrations import MigrationSource, standings, upgrade
 from heartwood.data.places import find_places
@@ -56,6 +54,7 @@ from heartwood.plugins.lifecycle import Lifecycle, Limits
 from heartwood.plugins.plugin import PluginContext
 from heartwood.plugins.records import Phase, Record, State
 from heartwood.plugins.services import ServiceCatalog
+from heartwood.settings import read_settings
 from heartwood.web.mount import Mount
 from heartwood.web.outbound import Outbound
 from heartwood.web.pipeline import Pipeline
@@ -77,6 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kernel", "Refused"]
 
+DISTRIBUTION = "heartwood-hub"
 CORE_PREFIXES = ("health", "plugins", "jobs", "openapi.json")
 CORE_TABLES = Tables("heartwood.data.core_tables:metadata", "heartwood.migrations")
 
@@ -108,6 +108,7 @@ class Kernel:
         log_stream: TextIO | None = None,
     ) -> None:
         self.role = role
+        self._strict = strict
         self.settings = read_settings(layers)
         self.places = find_places(self.settings.data, environ)
         self.logs = Logs(self.settings.observe, log_stream)
@@ -122,6 +123,7 @@ class Kernel:
         self._provide()
         self.assembly = Assembly(self.services, self.metrics)
         core = Record("core", required=True, prefixes=CORE_PREFIXES, roots=("-",), plugin=CorePlugin(self))
+        core.distribution, core.version = DISTRIBUTION, version(DISTRIBUTION)
         self.records = [core, *find(layers, self.settings, plugins)]
         self.by_name = {record.name: record for record in self.records}
         findings = configure(layers, self.records[1:], self._context)
@@ -217,6 +219,7 @@ class Kernel:
                 yield self
             finally:
                 self.log.info("hub.stopping", role=self.role)
+        self.log.info("hub.stopped", role=self.role)
 
     async def _start(self, stack: AsyncExitStack, *, jobs: bool) -> None:
         stack.enter_context(self.logs.capture_libraries())
@@ -237,7 +240,6 @@ class Kernel:
             stack.push_async_callback(server.stop)
             await server.start()
             self.addresses = server.addresses
-        stack.push_async_callback(self._drain, worker)
         self.log.info("hub.ready", role=self.role, addresses=self.addresses)
 
     def _watch_loop(self, stack: AsyncExitStack) -> None:
@@ -257,7 +259,7 @@ class Kernel:
     async def _migrate(self, dsn: Dsn) -> None:
         """Bring the schemas up to date where that is allowed, and fail those plugins whose tables are not ready."""
         sources = self.migration_sources()
-        connection = await asyncpg.connect(dsn.migrate_url, timeout=self.settings.data.acquire_timeout)
+        connection = await connect(dsn.migrate_url, timeout=self.settings.data.acquire_timeout)
         try:
             standing = await standings(connection, sources)
         finally:
@@ -346,6 +348,7 @@ class Kernel:
         )
         stack.push_async_callback(lifecycle.stop)
         if worker is not None:
+            stack.push_async_callback(worker.stop)
             await worker.start()
         await lifecycle.start()
         self.observe_plugins()
@@ -369,10 +372,6 @@ class Kernel:
         if worker is not None:
             await worker.withdraw(record.name)
 
-    async def _drain(self, worker: Worker | None) -> None:
-        if worker is not None:
-            await worker.stop()
-
     def _degraded(self, plugin: str, reason: str) -> None:
         record = self.by_name[plugin]
         if record.state is State.RUNNING:
@@ -386,11 +385,13 @@ class Kernel:
             self.observe_plugins()
 
     def _refuse_broken(self) -> None:
-        broken = [
-            each for each in self.records if each.required and not each.serving and each.state is not State.RETRYING
-        ]
-        if broken:
-            raise Refused("\n".join(f"plugin {each.name!r} is {each.label}: {each.reason}" for each in broken))
+        """Refuse to go on as :func:`refuse` does; an upstream that is away now is no reason, nor is waiting for one."""
+        coming: set[str] = set()
+        for each in self.records:
+            waits = each.state is State.SKIPPED and coming.intersection(each.requires)
+            if waits or each.state is State.RETRYING:
+                coming.add(each.name)
+        refuse([each for each in self.records if each.name not in coming], (), strict=self._strict)
 
     def observe_plugins(self) -> None:
         """Bring the metrics of the plugins up to date."""
@@ -429,4 +430,4 @@ class Kernel:
             for name, routes in self.assembly.parts.routes.items()
             for route, bound in routes
         ]
-        return document(mounted, version=version("heartwood-hub"))
+        return document(mounted, version=version(DISTRIBUTION))

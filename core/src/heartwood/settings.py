@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import Attribute, frozen
 
+from heartwood.config.findings import ConfigError
+from heartwood.config.report import read_all
 from heartwood.contracts.settings import setting
 from heartwood.data.settings import DataSettings
 from heartwood.observe.settings import ObserveSettings
 from heartwood.plugins.settings import LoaderSettings
 from heartwood.web.settings import WebSettings
 from heartwood.work.settings import WorkSettings
+
+if TYPE_CHECKING:
+    from heartwood.config.sources import Layers
 
 
 def _zone(_: Any, __: Attribute[str], value: str) -> None:
@@ -55,3 +60,16 @@ SECTIONS = MappingProxyType(
     }
 )
 """Every section of ``plugins.toml`` beside ``[plugins]``. Importing this imports no library that a section is about."""
+
+
+def read_settings(layers: Layers) -> Settings:
+    """Return the kernel's sections.
+
+    Raises:
+        ConfigError: something is wrong; everything that is wrong is in it.
+    """
+    report = read_all(layers, SECTIONS)
+    if report.findings:
+        raise ConfigError(report.findings)
+    values: dict[str, Any] = {name: loaded.value for name, loaded in report.sections.items()}
+    return Settings(**values)

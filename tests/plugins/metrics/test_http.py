@@ -7,7 +7,8 @@ import socket
 import aiohttp
 import pytest
 
-from heartwood.api import Figure, Permission, Plugin, Role, Section, hookimpl
+from heartwood.api import Permission, Plugin, Role, hookimpl
+from heartwood.contracts.analytics import Figure, Section
 from heartwood_metrics.plugin import MetricsPlugin
 
 SUMMARY = "/business/analytics/summary"

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from heartwood.api import Actor, Contribution, Figure, FigureState, PluginUnavailable, Section
+from heartwood.api import Actor, Contribution, PluginUnavailable
+from heartwood.contracts.analytics import Figure, FigureState, Section
 from heartwood.observe.metrics import Metrics
 from heartwood_metrics import hub
 from heartwood_metrics.instruments import Instruments

@@ -6,6 +6,7 @@ import io
 import shutil
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from attrs import define, field
 from PIL import Image, ImageDraw, ImageFont
 
 from heartwood.contracts.data import Tables
+from heartwood.contracts.jobs import Job, Retry
 from heartwood.contracts.people import Actor
 from heartwood.data.blobs import open_blobs
 from heartwood.data.migrations import MigrationSource, upgrade
@@ -21,7 +23,10 @@ from heartwood.data.places import Places
 from heartwood.data.pool import Pool
 from heartwood.data.settings import DataSettings
 from heartwood.observe.metrics import Metrics
+from heartwood.work.attempts import Attempt, JobHandler
 from heartwood.work.children import ChildPool, ChildSettings
+from heartwood.work.events import EventBus
+from heartwood.work.jobs import JobQueue
 from heartwood_ocr import store
 from heartwood_ocr.config import OcrConfig
 from heartwood_ocr.jobs import ReadJob
@@ -88,32 +93,37 @@ def text_pdf(*pages: str) -> bytes:
 
 
 @define
-class Run:
-    """One attempt at a job whose lease is never lost."""
-
-    database: object
-    actor: Actor
-    last: bool = False
-    id: int = 1
-    attempt: int = 1
-
-    def unit(self):
-        return self.database.unit(self.actor)
-
-
-@define
 class Desk:
-    """Writes down what is enqueued and published."""
+    """Enqueues and publishes, and writes down what."""
 
     enqueued: list = field(factory=list)
     published: list = field(factory=list)
 
-    async def enqueue(self, tx, job, payload=None, *, dedupe_key=None, delay=0.0, priority=None):
-        self.enqueued.append((job, payload, dedupe_key))
-        return len(self.enqueued)
+    async def enqueue(self, tx, job, payload=None, *, dedupe_key=None, **more):
+        made = await JobQueue().enqueue(tx, job, payload, dedupe_key=dedupe_key, **more)
+        if made is not None:
+            self.enqueued.append((job, payload, dedupe_key))
+        return made
 
     async def publish(self, tx, event):
+        await EventBus().publish(tx, event)
         self.published.append(event)
+
+
+PICKED = "insert into queue.pgqueuer (entrypoint, priority, status) values ('ocr.read', 0, 'picked') returning id"
+
+
+async def attempt(database, actor: Actor, *, last: bool) -> Attempt:
+    """Return an attempt at a job that was just picked; with ``last`` it has no other."""
+
+    async def call(_payload, _run):
+        raise AssertionError
+
+    job = await database.fetchval(PICKED)
+    handler = JobHandler("ocr", Job("read", call, retry=Retry(attempts=1 if last else 3)), call)
+    made = Attempt(handler, SimpleNamespace(id=job, attempts=1), 0, database)
+    made.actor = actor
+    return made
 
 
 @define
@@ -151,7 +161,7 @@ class House:
             return await store.add(tx, actor, new)
 
     async def read(self, document, actor=OWNER, *, last=False) -> None:
-        run = Run(self.database, actor, last=last)
+        run = await attempt(self.database, actor, last=last)
         await self.job.read(
             ReadDocument(document), run, actor,
             database=self.database, blobs=self.blobs, children=self.children, events=self.desk,

@@ -44,8 +44,8 @@ def load_layers(ctx: click.Context) -> Layers:
 
 def load_settings(ctx: click.Context) -> Settings:
     """Return the kernel's settings; exits 78 with every problem where there is one."""
-    from heartwood.assembly import read_settings
     from heartwood.config.findings import ConfigError
+    from heartwood.settings import read_settings
 
     try:
         return read_settings(load_layers(ctx))
@@ -78,6 +78,9 @@ async def database_url(ctx: click.Context) -> AsyncIterator[Dsn]:
 @asynccontextmanager
 async def database(ctx: click.Context, plugin: str = "core") -> AsyncIterator[Database]:
     """Give a connection pool under the name ``plugin``, for as long as the context lasts."""
+    import asyncpg
+
+    from heartwood.contracts.errors import HeartwoodError
     from heartwood.data.pool import Pool
     from heartwood.observe.logs import Logs
     from heartwood.observe.metrics import Metrics
@@ -88,6 +91,9 @@ async def database(ctx: click.Context, plugin: str = "core") -> AsyncIterator[Da
         await pool.open()
         try:
             yield pool.database(plugin)
+        except asyncpg.UndefinedTableError as error:
+            message = "the hub's tables are not there yet; start the hub once, or type: heartwood db upgrade"
+            raise HeartwoodError(message) from error
         finally:
             await pool.close()
 
@@ -110,7 +116,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         for row in rows:
             click.echo("\t".join("" if cell is None else str(cell) for cell in row))
         return
-    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")  # a narrow terminal breaks a cell in two and hides nothing
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(table)

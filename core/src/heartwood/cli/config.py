@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from heartwood.cli.common import CONFIG_EXIT, load_layers
+from heartwood.cli.common import CONFIG_EXIT, config_file, load_layers
+
+if TYPE_CHECKING:
+    from heartwood.data.settings import DataSettings
 
 LATER = "Settings of plugins are checked when these are imported: heartwood serve --check"
 
@@ -46,6 +51,8 @@ def show(ctx: click.Context) -> None:
 
     layers = load_layers(ctx)
     report = read_all(layers, SECTIONS)
+    click.echo(f"# lines are those of {config_file(ctx) or 'plugins.toml, which is not there'}")
+    _show_places(report.sections["data"].value)
     switches = {f"plugins.{name}": layers.switch(name) for name in layers.plugin_names()}
     for name, loaded in (report.sections | switches).items():
         if loaded.value is not None:
@@ -59,6 +66,20 @@ def show(ctx: click.Context) -> None:
         click.echo(str(finding), err=True)
     if report.everything_wrong:
         sys.exit(CONFIG_EXIT)
+
+
+def _show_places(data: DataSettings | None) -> None:
+    """Say where data lies on this machine, which follows from more than the settings."""
+    from heartwood.data.places import PlaceUnusable, find_places
+
+    if data is None:
+        return
+    try:
+        places = find_places(data, os.environ)
+    except PlaceUnusable as error:
+        click.echo(f"# {error}\n")
+    else:
+        click.echo(f"# data lies in {places.data_dir}, sockets in {places.runtime_dir}\n")
 
 
 @config.command()

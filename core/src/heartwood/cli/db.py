@@ -107,9 +107,9 @@ async def _with_url(ctx: click.Context, ask: Callable[[str], Awaitable[Any]]) ->
 
 
 async def _asking(url: str, ask: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
-    import asyncpg
+    from heartwood.data.connections import connect
 
-    connection = await asyncpg.connect(url)
+    connection = await connect(url)
     try:
         return await ask(connection)
     finally:

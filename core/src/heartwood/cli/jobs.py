@@ -61,7 +61,6 @@ def list_(ctx: click.Context, states: Sequence[str], plugin: str | None, limit: 
 def show(ctx: click.Context, job: int) -> None:
     """Print JOB with its attempts."""
     from heartwood.cli.common import database, print_table, run
-    from heartwood.contracts.errors import NotFound
     from heartwood.work.inspect import show_job
 
     async def ask() -> None:
@@ -75,10 +74,7 @@ def show(ctx: click.Context, job: int) -> None:
         ]
         print_table(("attempt", "started", "ended", "then", "reason"), rows)
 
-    try:
-        run(ask())
-    except NotFound as error:
-        raise click.ClickException(error.detail) from error
+    run(ask())
 
 
 @jobs.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 
@@ -38,6 +39,8 @@ class Process:
             loop.add_signal_handler(number, self._stop, stop, number)
         async with self.kernel.running(jobs=jobs):
             self._greet()
+            gc.collect()
+            gc.freeze()  # what the start has made stays; looking through it again and again would cost each request
             await stop.wait()
 
     def _stop(self, stop: asyncio.Event, number: signal.Signals) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import re
 import types
 import typing
@@ -196,7 +197,8 @@ def _converter(*, toml: bool, detailed: bool, secrets: SecretResolver | None) ->
     )
     converter.register_structure_hook_factory(is_union, lambda kind: _first_that_fits(converter, kind))
     converter.register_structure_hook_factory(
-        lambda kind: (_origin(kind)) in _LISTS, lambda kind: _listed(converter, kind)
+        lambda kind: (_origin(kind)) in _LISTS,
+        lambda kind: _listed(converter, kind) if detailed or not _is_plain_list(kind) else _quick_list(converter, kind),
     )
     converter.register_structure_hook_factory(
         lambda kind: (_origin(kind)) in _TABLES, lambda kind: _tabled(converter, kind)
@@ -301,6 +303,26 @@ def _listed(converter: Converter, kind: Any) -> Hook:
     return hook
 
 
+def _is_plain_list(kind: Any) -> bool:
+    return _origin(kind) in (list, Sequence) and len(get_args(kind)) == 1
+
+
+def _quick_list(converter: Converter, kind: Any) -> Hook:
+    """Return what reads a list of one type and stops at the first fault."""
+    (inner,) = get_args(kind)
+    hooks: list[Hook] = []
+
+    def hook(value: Any, _: Any) -> Any:
+        if value.__class__ is not list:
+            raise _Wrong(_expected("list", value))
+        if not hooks:  # found at the first use, for a type may hold a list of itself
+            hooks.append(converter.get_structure_hook(inner))
+        read = hooks[0]
+        return [read(each, inner) for each in value]
+
+    return hook
+
+
 def _tabled(converter: Converter, kind: Any) -> Hook:
     of_key, of_value = get_args(kind) or (str, Any)
 
@@ -399,7 +421,7 @@ def _integer(value: Any, _: Any) -> int:
 
 
 def _number(value: Any, _: Any) -> float:
-    if value.__class__ not in (int, float) or value != value or abs(value) == float("inf"):  # noqa: PLR0124  (NaN)
+    if value.__class__ not in (int, float) or not math.isfinite(value):
         raise _Wrong(_expected("float", value))
     return float(value)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from attrs import field, frozen
 
@@ -47,10 +46,3 @@ class Section:
     read: Callable[..., Awaitable[list[Figure]]]
     permission: str
     timeout: float = 2.0
-
-
-@frozen
-class AnalyticsContext:
-    """Reserved for what the summary will be asked for; its fields are optional for implementers."""
-
-    options: dict[str, Any] = field(factory=dict)

@@ -11,6 +11,8 @@ from uuid import UUID
 from heartwood.contracts.errors import Fault, Invalid
 
 LONGEST = 1024
+BIGINT = range(-(2**63), 2**63)
+"""What PostgreSQL can compare a column with."""
 READERS: dict[type, Any] = {datetime: datetime.fromisoformat, UUID: UUID}
 
 
@@ -49,5 +51,7 @@ def _read(value: Any, kind: Any) -> Any:
     if kind in READERS:
         return READERS[kind](value)
     if type(value) is kind or (kind is float and type(value) is int):
+        if kind is int and value not in BIGINT:
+            raise ValueError(value)
         return kind(value)
     raise TypeError(value)

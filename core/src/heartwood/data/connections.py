@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import asyncpg
+
+from heartwood.contracts.errors import DatabaseUnavailable
+from heartwood.data.faults import sentence
 
 if TYPE_CHECKING:
     from heartwood.data.settings import DataSettings
@@ -56,3 +60,18 @@ def connection_arguments(dsn: str, settings: DataSettings, application: str) -> 
         "tcp_keepalives_idle": "60",  # routers on the way forget connections that say nothing
     }
     return {"dsn": dsn, "server_settings": session, "command_timeout": settings.statement_timeout + 5}
+
+
+async def connect(url: str, **arguments: Any) -> asyncpg.Connection:
+    """Open one connection outside of the pool.
+
+    Raises:
+        DatabaseUnavailable: there is no server, or it refuses us; the sentence says which and why.
+    """
+    try:
+        return await asyncpg.connect(url, **arguments)
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        parts = urlsplit(url)
+        where = parts.netloc.rpartition("@")[2] or "its socket"
+        message = f"PostgreSQL at {where} gave no connection: {sentence(error)}; see data.database_url"
+        raise DatabaseUnavailable(message) from error

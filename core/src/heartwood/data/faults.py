@@ -39,6 +39,11 @@ def is_lost(error: BaseException, connection: asyncpg.Connection | None = None) 
     return isinstance(error, LOST) and not isinstance(error, TimeoutError)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether ``error`` is what the pool raises while PostgreSQL is away; a busy pool or a slow statement is not."""
+    return isinstance(error, DatabaseUnavailable) and (error.__cause__ is None or is_lost(error.__cause__))
+
+
 def unavailable(error: BaseException, connection: asyncpg.Connection | None = None) -> DatabaseUnavailable | None:
     """Return what a client is told of ``error``, or None where it is a plain mistake of the statement's author."""
     if isinstance(error, TimeoutError):

@@ -72,6 +72,11 @@ class Line:
             with contextlib.suppress(*CONNECT_ERRORS):
                 await self._connection.close(timeout=PROBE_TIMEOUT)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone and no other one stands yet."""
+        return self._lost.is_set()
+
     @asynccontextmanager
     async def listener(self, listener: Listener) -> AsyncIterator[None]:
         """Tell ``listener`` of its channel for as long as the context lasts."""
@@ -136,7 +141,8 @@ class Line:
     async def _until_lost(self) -> None:
         while not self._lost.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), PROBE_EVERY)
+                async with asyncio.timeout(PROBE_EVERY):  # wait_for of Python 3.11 may swallow a cancellation
+                    await self._lost.wait()
             if not self._lost.is_set():
                 await self._probe()
 

@@ -113,6 +113,11 @@ class Pool:
         """``up`` or ``down``."""
         return "up" if self._line.down_since is None else "down"
 
+    @property
+    def lost(self) -> bool:
+        """Whether PostgreSQL does not answer at this moment; it may not be known yet to be down."""
+        return self._line.lost
+
     def database(self, plugin: str) -> PgDatabase:
         """Return the way to PostgreSQL of ``plugin``; always the same one."""
         if plugin not in self._databases:
@@ -265,6 +270,9 @@ class PgDatabase(Asking):
             for gate in passed:
                 gate.release()
             if isinstance(error, TimeoutError):
+                if self._pool.lost:
+                    message = "PostgreSQL is away: it does not answer"
+                    raise DatabaseUnavailable(message, retry_after=2) from None
                 raise DatabaseUnavailable(self._why(len(passed)), retry_after=1) from error
             raise
 

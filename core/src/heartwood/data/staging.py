@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH = 64 * 1024
+BATCH = 32 * 1024
 """Bytes collected before they are handed to a thread; every upload in progress holds up to as many."""
 
 THREADS = 8
@@ -30,6 +30,9 @@ THREADS = 8
 
 LEFTOVER = 3600.0
 """Seconds after which an upload that nobody writes to is a leftover of a process that died."""
+
+SPACE_AGAIN = 60.0
+"""Seconds after which a client may ask again whether there is space."""
 
 COPY_LEFTOVER = 24 * 3600.0
 """The same for a copy of an object, which a long job may be reading."""
@@ -152,8 +155,9 @@ async def _batches(chunks: AsyncIterator[bytes], limit: int | None) -> AsyncIter
         held.append(chunk)
         waiting += len(chunk)
         if waiting >= BATCH:
-            yield b"".join(held)
-            held, waiting = [], 0
+            batch = held[0] if len(held) == 1 else b"".join(held)
+            held, waiting = [], 0  # before the yield: nothing is held twice while it is written
+            yield batch
     if held:
         yield b"".join(held)
 
@@ -166,4 +170,4 @@ def _space() -> Any:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         msg = f"The disk is full: {error.strerror}"
-        raise OutOfSpace(msg) from error
+        raise OutOfSpace(msg, retry_after=SPACE_AGAIN) from error

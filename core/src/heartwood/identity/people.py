@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING
 
 from heartwood.config.structure import closest
 from heartwood.contracts.errors import NotFound
@@ -10,7 +11,7 @@ from heartwood.contracts.people import EVERYTHING, Actor
 from heartwood.identity import store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from heartwood.contracts.data import Queries
     from heartwood.identity.permissions import PermissionCatalog
@@ -39,11 +40,25 @@ async def find_person(queries: Queries, name: str) -> Person:
     return person
 
 
-def actor_of(queries: Queries, catalog: PermissionCatalog) -> Callable[[int, str], Coroutine[Any, Any, Actor]]:
-    """Return what gives the actor for whom a job was enqueued, with what they may do now: nothing once disabled."""
+def actor_of(queries: Queries, catalog: PermissionCatalog) -> Callable[[int, str], Awaitable[Actor]]:
+    """Return what gives the actor for whom a job was enqueued, with what they may do now: nothing once disabled.
+
+    Jobs that start together share one question for the same person; nothing is remembered beyond its answer.
+    """
+    asked: dict[int, asyncio.Task[Person | None]] = {}
+
+    def ask(person: int) -> asyncio.Task[Person | None]:
+        def answered(question: asyncio.Task[Person | None]) -> None:
+            del asked[person]
+            if not question.cancelled():
+                question.exception()  # every job that waited has got it; where all were cancelled, nobody needs it
+
+        question = asked[person] = asyncio.create_task(store.person_of(queries, person))
+        question.add_done_callback(answered)
+        return question
 
     async def find(person: int, name: str) -> Actor:
-        found = await store.person_of(queries, person)
+        found = await asyncio.shield(asked.get(person) or ask(person))
         permissions = frozenset() if found is None or found.disabled else catalog.of(found.role)
         return Actor(person, found.name if found else name, permissions, "job")
 

@@ -108,7 +108,8 @@ class LiveThread:
             return _Server(host_and_port(self._listen), Handler)
         except OSError as error:
             msg = (
-                f"observe.live_listen: {self._listen} cannot be used: {error.strerror}; choose another, or '' for none"
+                f"observe.live_listen: {self._listen} cannot be used: {error.strerror}; "
+                "stop what listens there (another hub?), choose another, or '' for none"
             )
             raise HeartwoodError(msg) from error
 
@@ -122,6 +123,8 @@ class LiveThread:
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         while not self._stopped.wait(self._lag):
             self._answered.clear()
+            if self._stopped.is_set():  # stop() may have come between; it waits in the very loop that would answer
+                return
             asked = self._asked_at = time.monotonic()
             try:
                 loop.call_soon_threadsafe(self._answered.set)

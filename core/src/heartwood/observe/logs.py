@@ -7,9 +7,10 @@ import logging
 import re
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
@@ -64,7 +65,7 @@ class Logs:
         stream = stream if stream is not None else sys.stderr
         pretty = settings.format == "console" or (settings.format == "auto" and stream.isatty())
         self._lines = _Lines(stream)
-        self._processors = [_entry, *(_console(stream) if pretty else (format_exc_info, _json_line))]
+        self._processors = [_entry, *(_console(stream) if pretty else (_json_line,))]
         self._wrapper: Any = structlog.make_filtering_bound_logger(settings.level)
 
     @property
@@ -125,8 +126,9 @@ class _Library(logging.Handler):
 
 def _entry(_: Any, method: str, fields: MutableMapping[str, Any]) -> dict[str, Any]:
     """Put time, level, event, plugin and request first, and name the class of an error."""
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
-    entry = {"ts": f"{now[:26]}Z", "level": _LEVELS.get(method, method), "event": fields.pop("event", "")}
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    moment = f"{_second(seconds)}.{rest // 1000:06}Z"
+    entry = {"ts": moment, "level": _LEVELS.get(method, method), "event": fields.pop("event", "")}
     plugin, request = _PLUGIN.get(), _REQUEST.get()
     if plugin is not None:
         entry["plugin"] = plugin
@@ -136,6 +138,12 @@ def _entry(_: Any, method: str, fields: MutableMapping[str, Any]) -> dict[str, A
     if entry.get("exc_info"):
         _name_error(entry)
     return entry
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    """Return a second since the epoch as text in UTC; kept, for a busy second is written many times."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _name_error(entry: dict[str, Any]) -> None:
@@ -148,7 +156,9 @@ def _name_error(entry: dict[str, Any]) -> None:
         entry["exc_info"] = (type(error), error, error.__traceback__)
 
 
-def _json_line(_: Any, __: str, entry: MutableMapping[str, Any]) -> str:
+def _json_line(log: Any, method: str, entry: MutableMapping[str, Any]) -> str:
+    if "exc_info" in entry:
+        entry = format_exc_info(log, method, entry)
     try:
         line = orjson.dumps(entry, default=_text_of).decode()
     except TypeError:  # keys that are no text, integers over 64 bit, halves of characters, circles

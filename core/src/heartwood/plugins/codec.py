@@ -55,14 +55,16 @@ def encode(value: Any) -> bytes:
 
 
 @cache
-def _names(cls: type) -> tuple[tuple[str, str], ...]:
-    return tuple((str(field.alias), field.name) for field in attrs.fields(cls))
+def _names(cls: type) -> tuple[tuple[str, str], ...] | None:
+    """Return what JSON and Python call the fields of an attrs class; None for another one."""
+    return tuple((str(field.alias), field.name) for field in attrs.fields(cls)) if attrs.has(cls) else None
 
 
 def _plain(value: Any) -> Any:
     cls = value.__class__
-    if attrs.has(cls):
-        return {alias: getattr(value, name) for alias, name in _names(cls)}
+    names = _names(cls)
+    if names is not None:
+        return {alias: getattr(value, name) for alias, name in names}
     if isinstance(value, datetime):
         return _moment(value)
     if isinstance(value, date | time):

@@ -64,11 +64,11 @@ class Contribution(Generic[T_co]):
 class Services(Protocol):
     """Where services are looked up, per use."""
 
-    def one(self, contract: type[T], *, consumer: str) -> T:
+    def one(self, contract: Any, *, consumer: str) -> Any:
         """Return the running provider's value."""
         ...
 
-    def all(self, contract: type[T], *, consumer: str) -> Sequence[Provided[T]]:
+    def all(self, contract: Any, *, consumer: str) -> Sequence[Provided[Any]]:
         """Return the values of all running providers, in plugin order."""
         ...
 
@@ -82,27 +82,36 @@ class PluginContext:
         config: an instance of its ``config`` class, or None.
         log: a structlog logger bound to the plugin.
         role: ``serve``, ``worker`` or ``command``.
-        data_dir: a folder of its own, made when first asked for; rows and blobs belong elsewhere.
+        data_dir: where its own folder lies.
     """
 
     name: str
     config: Any
     log: Any
     role: str
-    data_dir: Path
+    _data_dir: Path
     services: Services
     ask: Callable[[str, str, dict[str, Any]], Sequence[Contribution[Any]]]
     reverse: Callable[..., str]
 
-    def one(self, contract: type[T]) -> T:
+    @property
+    def data_dir(self) -> Path:
+        """A folder of the plugin's own, made when it is asked for; rows and blobs belong elsewhere."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        return self._data_dir
+
+    def one(self, contract: Callable[..., T]) -> T:
         """Return the service ``contract``. Ask per use and keep nothing: a provider may stop.
+
+        The contract is a class; to type checkers it is a callable, since a Protocol may not stand for ``type[T]``.
 
         Raises:
             ServiceUnavailable: its provider is not running, or nobody provides it.
         """
-        return self.services.one(contract, consumer=self.name)
+        found: T = self.services.one(contract, consumer=self.name)
+        return found
 
-    def all(self, contract: type[T]) -> Sequence[Provided[T]]:
+    def all(self, contract: Callable[..., T]) -> Sequence[Provided[T]]:
         """Return every running provider of a contract marked ``many``, in order, with its owner."""
         return self.services.all(contract, consumer=self.name)
 

@@ -3,116 +3,203 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import tomlkit
+from attrs import frozen
+from prometheus_client import generate_latest
 
+from heartwood.config.fields import nested
+from heartwood.config.structure import fields_of
+from heartwood.contracts.errors import HeartwoodError
 from heartwood.data.migrations import check
 from heartwood.plugins.records import State
 from heartwood.testing.database import fresh_database
-from heartwood.testing.hub import running_hub
+from heartwood.testing.hub import QUIET, merged, running_hub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from heartwood.kernel import Kernel
     from heartwood.plugins.plugin import Plugin
 
-PROBE = """
-import sys
-import heartwood.api, heartwood.contracts
-def refuse(event, arguments):
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    cached = event == "open" and "__pycache__" in str(arguments[0])
-    if event in ("socket.connect", "socket.bind", "subprocess.Popen", "os.system") or (writes and not cached):
-        raise RuntimeError(f"{event} {arguments[0]!r} at import")
-sys.addaudithook(refuse)
-sys.path[:0] = sys.argv[2:]
-__import__(sys.argv[1])
-"""
+IMPORT_LIMIT = 60.0
+"""Seconds that the process may take which imports the plugin; the hub itself is less patient."""
+
+SETTLING = 1.0
+"""Seconds within which what was stopped has ended."""
 
 
-def conformance(plugin: type[Plugin], *, config: Mapping[str, Any] | None = None) -> None:
+def conformance(
+    plugin: type[Plugin],
+    *,
+    config: Mapping[str, Any] | None = None,
+    beside: Sequence[type[Plugin]] = (),
+    hub: Mapping[str, Any] | None = None,
+) -> None:
     """Check that ``plugin`` is a good guest; raises ``AssertionError`` with a sentence where it is not.
 
-    It imports without I/O, describes its settings, brings its tables onto an empty database and matches them, has
-    typed routes with permissions, and starts and stops without leaving a task, a socket or a child behind.
+    It imports without I/O, its hooks do none either, and it describes its settings. It brings its tables onto an empty
+    database and matches them, its routes are typed, described and have permissions, its metrics can be scraped, and its
+    assets are in its package. It starts and stops in a server and then in a worker on the same database, and leaves no
+    task, thread, socket or child process behind (sockets and children are looked for on Linux only).
 
     Args:
         plugin: the class that the entry point names.
         config: its settings, where it cannot do without.
+        beside: other plugins' classes: those it requires, and those whose hooks it implements.
+        hub: more of ``plugins.toml``, such as the settings of those beside it.
     """
-    _imports_quietly(plugin)
+    assert getattr(plugin, "name", None), f"{plugin.__qualname__} has no name; write `name = …` into the class"
+    own = {plugin.name: {"config": dict(config or {})}} | {each.name: {} for each in beside}
+    settings = merged({"plugins": own}, hub or {})
+    _does_no_io(plugin, beside, merged(QUIET, settings))
     _describes_settings(plugin)
-    with fresh_database() as url:  # starts the server of the tests before children are counted
-        asyncio.run(_lives_and_leaves(plugin, config, url))
+    asyncio.run(_lives_and_leaves(plugin, beside, settings))
 
 
-def _imports_quietly(plugin: type[Plugin]) -> None:
-    """Import its module in a process of its own that refuses network, programs and writing."""
-    if plugin.__module__ in ("__main__", "builtins"):
+def _does_no_io(plugin: type[Plugin], beside: Sequence[type[Plugin]], settings: Mapping[str, Any]) -> None:
+    """Import the plugin and ask its hooks in a process that refuses network, programs and writing."""
+    if plugin.__module__ == "__main__":
         return
-    folders = [folder for folder in sys.path if folder]
-    found = subprocess.run(
-        [sys.executable, "-c", PROBE, plugin.__module__, *folders], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 0, f"importing {plugin.__module__} did more than import:\n{found.stderr}"
+    command = [sys.executable, "-B", "-m", "heartwood.testing.probe", *map(_reference, (plugin, *beside))]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        done = subprocess.run(
+            command,
+            input=tomlkit.dumps(settings),
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        msg = f"{plugin.name}: importing {plugin.__module__} took longer than {IMPORT_LIMIT:g} s"
+        raise AssertionError(msg) from None
+    last = done.stdout.rstrip().rpartition("\n")[2]
+    assert last.startswith("["), f"{plugin.name}: importing {plugin.__module__} ended the process:\n{done.stderr}"
+    seen = json.loads(last)
+    assert not seen, f"{plugin.name} must do no I/O before its lifespan: {'; '.join(seen)}"
+
+
+def _reference(cls: type[Plugin]) -> str:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"{cls.name}={cls.__module__}:{cls.__qualname__}={file or ''}"
 
 
 def _describes_settings(plugin: type[Plugin]) -> None:
     if plugin.config is None:
         return
     assert attrs.has(plugin.config), f"{plugin.name}: `config` is {plugin.config!r}; it must be an attrs class"
-    assert plugin.config.__doc__, f"{plugin.name}: {plugin.config.__name__} has no docstring"
-    for field in attrs.fields(plugin.config):
-        assert field.metadata.get("help"), f"{plugin.name}: the setting {field.name!r} has no help; use setting(help=…)"
+    faults = list(_undescribed(plugin.config, ""))
+    assert not faults, f"{plugin.name}: {'; '.join(faults)}"
 
 
-async def _lives_and_leaves(plugin: type[Plugin], config: Mapping[str, Any] | None, database: str) -> None:
-    children, sockets = _children(), _sockets()
-    settings = {"plugins": {plugin.name: {"config": dict(config or {})}}}
-    async with running_hub(plugins=[plugin], config=settings, strict=True, database=database) as hub:
-        record = hub.kernel.by_name[plugin.name]
-        assert record.state is State.RUNNING, f"{plugin.name} is {record.label}: {record.reason}"
-        assert not record.unmatched_hooks, f"{plugin.name}: nobody specified {', '.join(record.unmatched_hooks)}"
-        await _matches_tables(plugin, hub.kernel)
-        for path in hub.kernel.openapi()["paths"].values():
-            for operation in path.values():
-                assert "x-permission" in operation, f"{operation.get('operationId')} has no permission"
-    errors = [f"{each.where}: {each.message}" for each in record.failures]
-    assert not errors, f"{plugin.name} made errors: {'; '.join(errors)}"
-    left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    assert not left, f"{plugin.name} left tasks behind: {', '.join(left)}"
-    assert _children() <= children, f"{plugin.name} left child processes behind: {_children() - children}"
-    assert _sockets() <= sockets, f"{plugin.name} left {_sockets() - sockets} sockets open"
+def _undescribed(cls: type, where: str) -> Iterator[str]:
+    doc = cls.__doc__ or ""
+    if not doc or doc.startswith("Method generated by attrs"):
+        yield f"the settings class {cls.__name__} has no docstring"
+    for field, kind in fields_of(cls):
+        inner = nested(kind)
+        if inner is not None:
+            yield from _undescribed(inner, f"{where}{field.name}.")
+        elif not field.metadata.get("help"):
+            yield f"the setting {where}{field.name} has no help; use setting(help=…)"
 
 
-async def _matches_tables(plugin: type[Plugin], kernel: Any) -> None:
-    url = kernel.settings.data.external_url()
-    sources = [each for each in kernel.migration_sources() if each.plugin in ("core", plugin.name)]
-    found = (await check(url, sources)).get(plugin.name, [])
-    assert not found, f"{plugin.name}: {'; '.join(found)}"
+async def _lives_and_leaves(plugin: type[Plugin], beside: Sequence[type[Plugin]], settings: dict[str, Any]) -> None:
+    """Run it in a server, then in a worker on the database that the server has left."""
+    with fresh_database() as database:
+        for role in ("serve", "worker"):
+            before = _Held.now()
+            try:
+                async with running_hub(
+                    plugins=[plugin, *beside], config=settings, role=role, strict=True, database=database
+                ) as hub:
+                    record = hub.kernel.by_name[plugin.name]
+                    assert record.state is State.RUNNING, f"{plugin.name} is {record.label} ({role}): {record.reason}"
+                    if role == "serve":
+                        await _is_well_made(plugin.name, hub.kernel, database)
+            except HeartwoodError as error:
+                raise AssertionError(str(error)) from error
+            errors = [f"{each.where}: {each.message}" for each in record.failures]
+            assert not errors, f"{plugin.name} made errors: {'; '.join(errors)}"
+            await _leaves_nothing(plugin.name, before)
 
 
-def _children() -> set[int]:
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():
-        return set()
-    listed = (task / "children" for task in tasks.iterdir())
-    return {int(pid) for file in listed if file.is_file() for pid in file.read_text().split()}
+async def _is_well_made(name: str, kernel: Kernel, database: str) -> None:
+    unmatched = ", ".join(kernel.by_name[name].unmatched_hooks)
+    assert not unmatched, f"{name}: no plugin here specifies {unmatched}; name the one that does in beside=[…]"
+    sources = [each for each in kernel.migration_sources() if each.plugin in ("core", name)]
+    found = (await check(database, sources)).get(name, [])
+    assert not found, f"{name}: {'; '.join(found)}"
+    for route, bound in kernel.assembly.parts.routes.get(name, ()):
+        text = route.summary or bound.route.handler.__doc__
+        assert text, f"{name}: the route {route.label} says nothing about itself; give its handler a docstring"
+    for assets in next(each for each in kernel.contributed if each.record.name == name).of("assets"):
+        for folder in filter(None, (assets.templates, assets.static)):
+            there = (files(assets.package) / folder).is_dir()
+            assert there, f"{name}: there is no folder {folder!r} in the package {assets.package}; pass None for it"
+    generate_latest(kernel.metrics.registry)
 
 
-def _sockets() -> int:
-    folder = Path("/proc/self/fd")
-    if not folder.is_dir():
-        return 0
-    count = 0
-    for number in folder.iterdir():
+@frozen
+class _Held:
+    """What a process holds, by the words for it."""
+
+    things: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def now(cls) -> _Held:
+        mine = asyncio.current_task()
+        threads = (each.name for each in threading.enumerate() if not each.daemon)  # libraries keep daemons for ever
+        return cls(
+            {
+                "tasks": frozenset(each.get_name() for each in asyncio.all_tasks() if each is not mine),
+                "threads": frozenset(name for name in threads if not name.startswith("asyncio_")),  # the loop's own
+                "child processes": _children(),
+                "sockets": _sockets(),
+            }
+        )
+
+    def since(self, before: _Held) -> list[str]:
+        added = {words: held - before.things[words] for words, held in self.things.items()}
+        return [f"{words}: {', '.join(sorted(held))}" for words, held in added.items() if held]
+
+
+async def _leaves_nothing(name: str, before: _Held) -> None:
+    deadline = time.monotonic() + SETTLING
+    while left := _Held.now().since(before):
+        assert time.monotonic() < deadline, f"{name} left behind {'; '.join(left)}"
+        await asyncio.sleep(0.01)
+
+
+def _children() -> frozenset[str]:
+    listed = (task / "children" for task in _listing("/proc/self/task"))
+    return frozenset(f"process {pid}" for file in listed if file.is_file() for pid in file.read_text().split())
+
+
+def _sockets() -> frozenset[str]:
+    """Return the sockets by their inode, which no other socket has while they live."""
+    found = set()
+    for number in _listing("/proc/self/fd"):
         try:
-            count += os.readlink(number).startswith("socket:")  # noqa: PTH115  (a descriptor is no path)
+            found.add(os.readlink(number))  # noqa: PTH115  (a descriptor is no path)
         except OSError:
             continue
-    return count
+    return frozenset(each for each in found if each.startswith("socket:"))
+
+
+def _listing(folder: str) -> list[Path]:
+    path = Path(folder)
+    return list(path.iterdir()) if path.is_dir() else []

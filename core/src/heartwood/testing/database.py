@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 
 from heartwood.data.embedded.binaries import find_postgres
-from heartwood.data.embedded.cluster import DATABASE, OWNER_ROLE
+from heartwood.data.embedded.cluster import DATABASE, OWNER_ROLE, make_cluster
 from heartwood.data.embedded.server import Server
 from heartwood.data.migrations import MigrationSource, upgrade
 from heartwood.data.places import Places
@@ -53,6 +53,9 @@ def _server() -> Server:
     server = Server(Places(folder / "data", folder / "run"), find_postgres())
     for each in (folder / "data", folder / "run"):
         each.mkdir(mode=0o711)
+    make_cluster(server.cluster, flush=False)
+    with (server.folder / "postgresql.auto.conf").open("a", encoding="utf-8") as settings:
+        settings.write("fsync = off\nsynchronous_commit = off\n")
     server.join()
 
     def end() -> None:
@@ -60,9 +63,6 @@ def _server() -> Server:
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(end)
-    _run_on(
-        server, "alter system set fsync = off", "alter system set synchronous_commit = off", "select pg_reload_conf()"
-    )
     return server
 
 
@@ -75,8 +75,8 @@ def _template() -> str:
     return TEMPLATE
 
 
-def _url(name: str, server: Server | None = None) -> str:
-    return f"postgresql://{OWNER_ROLE}@/{name}?host={(server or _server()).socket_dir}"
+def _url(name: str) -> str:
+    return f"postgresql://{OWNER_ROLE}@/{name}?host={_server().socket_dir}"
 
 
 def _elsewhere(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -85,17 +85,12 @@ def _elsewhere(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return thread.submit(lambda: asyncio.run(work())).result()
 
 
-def _run(*statements: str) -> None:
-    _run_on(_server(), *statements)
-
-
-def _run_on(server: Server, *statements: str) -> None:
-    """Run statements on a connection of their own."""
+def _run(statement: str) -> None:
+    """Run a statement on a connection of its own."""
 
     async def work() -> None:
-        connection = await asyncpg.connect(_url(DATABASE, server))
-        for statement in statements:
-            await connection.execute(statement)
+        connection = await asyncpg.connect(_url(DATABASE))
+        await connection.execute(statement)
         await connection.close()
 
     _elsewhere(work)

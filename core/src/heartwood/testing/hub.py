@@ -104,8 +104,8 @@ async def running_hub(
     with tempfile.TemporaryDirectory(prefix="hwt") as folder, fresh_database() as fresh:
         file = Path(folder, "plugins.toml")
         data = {"dir": f"{folder}/data", "runtime_dir": f"{folder}/run"}
-        own = _merged(QUIET, {"data": data, "plugins": {cls.name: {} for cls in plugins}})
-        file.write_text(tomlkit.dumps(_merged(own, config or {})), encoding="utf-8")  # noqa: ASYNC240  (some bytes, in a test)
+        own = merged(QUIET, {"data": data, "plugins": {cls.name: {} for cls in plugins}})
+        file.write_text(tomlkit.dumps(merged(own, config or {})), encoding="utf-8")  # noqa: ASYNC240  (some bytes, in a test)
         log = io.StringIO()
         kernel = Kernel(
             read_layers(file, {"DATABASE_URL": database or fresh, **(environ or {})}, ()),
@@ -125,9 +125,10 @@ async def running_hub(
                 yield RunningHub(kernel, url, client, stranger, JobsOfHub(kernel), log)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``below`` with the values of ``above`` laid over it, table by table."""
+    both = dict(below)
     for key, value in above.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+        inner = both.get(key)
+        both[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return both

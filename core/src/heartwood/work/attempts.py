@@ -8,14 +8,14 @@ import traceback
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 from attrs import frozen
 
-from heartwood.contracts.errors import DatabaseUnavailable, Discard, LeaseLost
+from heartwood.contracts.errors import Discard, LeaseLost
 from heartwood.contracts.people import HUB, Actor
-from heartwood.data.faults import is_lost
+from heartwood.data.faults import is_away
 from heartwood.observe.logs import bind_plugin
 from heartwood.work import store
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from heartwood.contracts.data import Database, Transaction
     from heartwood.contracts.jobs import Job, Retry
+
+ActorOf: TypeAlias = "Callable[[int, str], Awaitable[Actor]]"
+"""Gives the actor for a person (id, name) that a job was enqueued by, with what they may do now."""
 
 CRASHES = 3
 """A job that killed its worker this often is dead, however many attempts it has."""
@@ -84,14 +87,6 @@ class Outcome:
     delay: timedelta = timedelta()
     reason: str | None = None
     trace: str | None = None
-
-
-class ActorOf(Protocol):
-    """Gives the actor for a person that a job was enqueued by, with what they may do now."""
-
-    async def __call__(self, person: int, name: str) -> Actor:
-        """Return the actor; ``via`` is replaced by ``job``."""
-        ...
 
 
 async def nobody_may(person: int, name: str) -> Actor:
@@ -192,7 +187,7 @@ class Performer:
             async with limit:
                 attempt.actor = await self._actor(row.headers or {})
                 await handler.call(row.payload, attempt)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (a plugin's code may raise anything, and only its job fails)
             return self._judge(attempt, error, timed_out=limit.expired())
         return attempt.outcome(Verdict.SETTLED if attempt.settled else Verdict.DONE)
 
@@ -209,7 +204,7 @@ class Performer:
             return attempt.outcome(Verdict.RETURNED, reason=str(attempt.ended))
         if isinstance(error, LeaseLost):
             return attempt.outcome(Verdict.RETURNED, reason=str(error))
-        if isinstance(error, DatabaseUnavailable) and (error.__cause__ is None or is_lost(error.__cause__)):
+        if is_away(error):
             return attempt.outcome(Verdict.RETURNED, reason=str(Ending.DATABASE), delay=PAUSE_AFTER_LOSS)
         if isinstance(error, Discard):
             return self._dead(attempt, _storable(str(error)[:LONGEST_REASON]), error)
@@ -249,7 +244,7 @@ class Performer:
 def delay(retry: Retry, attempt: int) -> timedelta:
     """Return how long to wait after failed attempt number ``attempt``, spread by a quarter either way."""
     seconds = min(retry.first * retry.factor ** (attempt - 1), retry.longest)
-    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))
+    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311  (no secret)
 
 
 def _sentence(error: BaseException) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from heartwood.contracts.errors import DatabaseUnavailable, HeartwoodError
 from heartwood.work import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from zoneinfo import ZoneInfo
 
     from heartwood.contracts.data import Queries
 
@@ -30,9 +30,9 @@ def check_cron(plugin: str, task: str, expression: str) -> None:
     Raises:
         BadSchedule: names the plugin, the task, the expression and the way out.
     """
-    from croniter import croniter  # type: ignore[import-untyped]
+    from croniter import croniter  # type: ignore[import-untyped]  # noqa: PLC0415  (only who has schedules pays for it)
 
-    if len(expression.split()) != FIELDS or not croniter.is_valid(expression):
+    if len(expression.split()) != FIELDS or not croniter.is_valid(expression) or not _comes(expression):
         message = (
             f"plugin {plugin!r}: task {task!r} has cron = {expression!r}; give five fields: "
             "minute, hour, day of month, month, day of week, for example '30 3 * * *'"
@@ -40,9 +40,18 @@ def check_cron(plugin: str, task: str, expression: str) -> None:
         raise BadSchedule(message)
 
 
+def _comes(expression: str) -> bool:
+    """Whether its day ever comes, unlike the 31st of February."""
+    try:
+        next_run(expression, ZoneInfo("UTC"), datetime.now(UTC))
+    except ValueError:
+        return False
+    return True
+
+
 def next_run(expression: str, zone: ZoneInfo, after: datetime) -> datetime:
     """Return when ``expression``, read in ``zone``, is due for the first time after ``after`` (aware); in UTC."""
-    from croniter import croniter
+    from croniter import croniter  # noqa: PLC0415  (as above)
 
     found: datetime = croniter(expression, after.astimezone(zone)).get_next(datetime)
     return found.astimezone(UTC)
@@ -84,7 +93,7 @@ class CronTable:
                 await self._look()
             except DatabaseUnavailable:
                 pass
-            except Exception:
+            except Exception:  # noqa: BLE001  (whatever it was, the next look may do better)
                 self._log.exception("cron.failed")
             await self._wait()
 
@@ -107,6 +116,7 @@ class CronTable:
         runs = self._columns()[2]
         seconds = min([(run - now).total_seconds() + 0.02 for run in runs] + [LONGEST_WAIT])
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._changed.wait()
         except TimeoutError:
             return

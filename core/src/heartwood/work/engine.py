@@ -69,13 +69,13 @@ class Bench:
     Args:
         settings: sizes and times.
         performer: runs attempts.
-        id: who the worker is to the queue.
+        worker: who the worker is to the queue.
     """
 
-    def __init__(self, settings: WorkSettings, performer: Performer, id: UUID) -> None:
+    def __init__(self, settings: WorkSettings, performer: Performer, worker: UUID) -> None:
         self.settings = settings
         self.performer = performer
-        self.id = id
+        self.worker = worker
         self.handlers: dict[str, JobHandler] = {}
         self.running: dict[int, Attempt] = {}
         self.unwritten: dict[tuple[int, int], Outcome] = {}
@@ -129,7 +129,7 @@ class FencedQueries(Queries):
     async def resume(self) -> None:
         """Write down what could not be written before, and give back what this worker held then."""
         await self._write()
-        await self.driver.execute(store.GIVE_BACK, self._bench.id, WORKER_GONE)
+        await self.driver.execute(store.GIVE_BACK, self._bench.worker, WORKER_GONE)
 
     async def dequeue(
         self,
@@ -137,7 +137,7 @@ class FencedQueries(Queries):
         entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
         queue_manager_id: QueueManagerId,
         global_concurrency_limit: int | None,
-        heartbeat_timeout: timedelta,
+        heartbeat_timeout: timedelta,  # noqa: ARG002  (the time between two signs; a lease is ``work.lost``)
     ) -> list[Job]:
         """Pick jobs. A process that was held up renews its own leases first, so that it never robs itself."""
         if time.monotonic() - self._beat_at > self._bench.settings.heartbeat:
@@ -192,8 +192,8 @@ class FencedQueries(Queries):
         if not job_ids:
             return
         try:
-            lost = await self._watched.fetch(store.BEAT, list(set(job_ids)), self._bench.id)
-        except Exception:
+            lost = await self._watched.fetch(store.BEAT, list(set(job_ids)), self._bench.worker)
+        except Exception:  # noqa: BLE001  (the driver has taken note, and the worker starts anew)
             return
         for row in lost:
             attempt = self._bench.running.get(int(str(row["id"])))
@@ -202,12 +202,12 @@ class FencedQueries(Queries):
 
     async def log_jobs(self, job_status: list[tuple[Job, JOB_STATUS, TracebackRecord | None]]) -> None:
         """Write down how attempts ended, many at once. PgQueuer's own status is not used."""
-        for job, _, _ in job_status:
-            assert isinstance(job, PickedJob)
+        for each, _, _ in job_status:
+            job = cast("PickedJob", each)
             self._keep(job.outcome or Outcome(job.id, job.fence, Verdict.RETURNED, reason=WORKER_GONE))
         try:
             await self._write()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (what could not be written is kept for the new start)
             self._watched.give_up(error)
 
     def _keep(self, outcome: Outcome) -> None:
@@ -243,8 +243,8 @@ class JobExecutor(AbstractEntrypointExecutor):
 
     async def execute(self, job: Job, context: Context) -> None:
         """Run the handler in a task of its own, so that it is cancelled once and can clean up in peace."""
-        assert isinstance(job, PickedJob)
-        attempt = self._bench.performer.attempt(self._handler, job, job.fence)
+        picked = cast("PickedJob", job)
+        attempt = self._bench.performer.attempt(self._handler, picked, picked.fence)
         task = attempt.task = asyncio.create_task(self._bench.performer.perform(attempt, job), name=self._handler.name)
         self._bench.running[job.id] = attempt
         try:
@@ -259,10 +259,10 @@ class JobExecutor(AbstractEntrypointExecutor):
         finally:
             del self._bench.running[job.id]
             if task.done() and not task.cancelled():
-                job.outcome = task.result()
+                picked.outcome = task.result()
         if self._handler.job.limit is not None:  # the next one waits for this seat, and should not wait for a batch
             await self._queries.log_jobs([(job, "successful", None)])
-            job.outcome = attempt.outcome(Verdict.SETTLED)
+            picked.outcome = attempt.outcome(Verdict.SETTLED)
 
 
 class GoneExecutor(AbstractEntrypointExecutor):
@@ -292,7 +292,7 @@ class Engine:
         self._driver = WatchedDriver(connection)
         self._queries = FencedQueries(self._driver, bench)
         self._manager = QueueManager(self._queries, channel=Channel(store.CHANNEL))
-        self._manager.queue_manager_id = QueueManagerId(bench.id)
+        self._manager.queue_manager_id = QueueManagerId(bench.worker)
         self._manager.entrypoint_registry = Registry()
         for handler in bench.handlers.values():
             self.serve(handler)

@@ -9,6 +9,7 @@ import asyncpg
 import orjson
 from attrs import define, frozen
 
+from heartwood.contracts.cursors import decode_cursor, encode_cursor
 from heartwood.contracts.errors import Conflict, Invalid, NotFound
 from heartwood.contracts.jobs import JobInfo, JobState
 from heartwood.contracts.people import Actor
@@ -29,6 +30,7 @@ STATES = {
 }
 """PgQueuer's words and ours."""
 LONGEST_PAGE = 500
+LARGEST_ID = 2**63 - 1
 
 
 @define
@@ -75,8 +77,9 @@ async def list_jobs(
         raise Invalid(message)
     chosen = set(states)
     words = [word for word, state in STATES.items() if state in chosen or not chosen]
-    rows = await queries.fetch(store.LIST, _before(cursor), words, plugin, limit + 1)
-    more = str(rows[limit - 1]["id"]) if len(rows) > limit else None
+    (before,) = decode_cursor(cursor, int) if cursor is not None else (None,)
+    rows = await queries.fetch(store.LIST, before, words, plugin, limit + 1)
+    more = encode_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
     return Page([_info(row) for row in rows[:limit]], more)
 
 
@@ -86,7 +89,7 @@ async def show_job(queries: Queries, job: int) -> JobHistory:
     Raises:
         NotFound: there is none, or it ended longer ago than ``work.log_keep_days``.
     """
-    row = await queries.fetchrow(store.SHOW, job)
+    row = await queries.fetchrow(store.SHOW, _number(job))
     if row is None:
         raise _missing(job)
     return JobHistory(_info(row), _attempts(await queries.fetch(store.HISTORY, job)))
@@ -100,7 +103,7 @@ async def retry_job(tx: Transaction, job: int) -> None:
         Conflict: it is not dead, or another job with its dedupe key waits or runs.
     """
     try:
-        found = await tx.fetchval(store.RETRY, job, f"tried again by {tx.actor.name}")
+        found = await tx.fetchval(store.RETRY, _number(job), f"tried again by {tx.actor.name}")
     except asyncpg.UniqueViolationError as error:
         message = f"Job {job} cannot be tried again: another one with its dedupe key waits or runs"
         raise Conflict(message) from error
@@ -118,7 +121,7 @@ async def cancel_job(tx: Transaction, job: int) -> None:
         NotFound: there is no such job.
         Conflict: it has ended already.
     """
-    was = await tx.fetchval(store.CANCEL, job, f"cancelled by {tx.actor.name}")
+    was = await tx.fetchval(store.CANCEL, _number(job), f"cancelled by {tx.actor.name}")
     if was is None:
         state = (await show_job(tx, job)).job.state
         message = f"Job {job} is {state} already"
@@ -128,14 +131,11 @@ async def cancel_job(tx: Transaction, job: int) -> None:
     await tx.audit("jobs.cancel", f"job:{job}")
 
 
-def _before(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        return int(cursor)
-    except ValueError:
-        message = f"cursor = {cursor!r}: give the next of the page before"
-        raise Invalid(message) from None
+def _number(job: int) -> int:
+    """Return ``job`` where it may be the id of one."""
+    if not 0 < job <= LARGEST_ID:
+        raise _missing(job)
+    return job
 
 
 def _missing(job: int) -> NotFound:

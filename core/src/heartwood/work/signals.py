@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 CHANNEL = "heartwood_signal"
-LONGEST = 4_000
+LONGEST, LONGEST_TOPIC = 4_000, 200
 WAITING, UNSENT = 100, 1_000
 """Signals kept for one slow listener, and for the other processes; the oldest are lost."""
 REDIS_TIMEOUT = 1.0
@@ -42,7 +42,7 @@ REDIS_PAUSE = 2.0
 
 
 class SignalTooLarge(HeartwoodError):
-    """A signal's payload is 4,000 bytes of JSON at most; send an id and let the listener ask."""
+    """A signal has 4,000 bytes of JSON and 200 characters of topic at most; send an id and let the listener ask."""
 
 
 class Stream:
@@ -93,11 +93,14 @@ class SignalBus:
         """Tell every process of the hub.
 
         Raises:
-            SignalTooLarge: ``payload`` is more than 4,000 bytes of JSON.
+            SignalTooLarge: ``payload`` is more than 4,000 bytes of JSON, or ``topic`` more than 200 characters.
         """
         content = orjson.dumps(payload)
-        if len(content) > LONGEST:
-            message = f"signal {topic!r} has {len(content)} bytes of {LONGEST}; send an id and let the listener ask"
+        if len(content) > LONGEST or len(topic) > LONGEST_TOPIC:
+            message = (
+                f"signal {topic[:LONGEST_TOPIC]!r} has {len(content)} bytes of {LONGEST}, and a topic of "
+                f"{len(topic)} characters of {LONGEST_TOPIC}; send an id and let the listener ask"
+            )
             raise SignalTooLarge(message)
         self._deliver(Signal(topic, orjson.loads(content)))
         if self._unsent.full():
@@ -134,9 +137,15 @@ class SignalBus:
                 stream.put(signal)
 
     def _hear(self, text: str) -> None:
-        message = orjson.loads(text)
-        if message["from"] != self._me:
-            self._deliver(Signal(message["topic"], message["payload"]))
+        """Deliver what another process said; whoever may speak on the channel may also speak nonsense."""
+        try:
+            message = orjson.loads(text)
+            sender, signal = message["from"], Signal(message["topic"], message["payload"])
+        except (ValueError, TypeError, KeyError):
+            self._log.debug("signals.not_understood", text=text[:LONGEST_TOPIC])
+            return
+        if sender != self._me:
+            self._deliver(signal)
 
     async def _carry(self) -> None:
         core = self._pool.database("core")
@@ -148,11 +157,13 @@ class SignalBus:
                 await core.execute(store.TELL, CHANNEL, text)
             except DatabaseUnavailable:
                 self._log.debug("signals.lost")
+            except Exception:  # noqa: BLE001  (one signal is lost, and the next may be heard)
+                self._log.exception("signals.lost")
 
     async def _by_redis(self, text: str) -> bool:
         if self._redis is None:
             return False
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisError  # noqa: PLC0415  (an extra; the client has imported it already)
 
         try:
             await self._redis.publish(CHANNEL, text)
@@ -163,10 +174,10 @@ class SignalBus:
 
     async def _keep_redis(self, url: Secret) -> None:
         """Listen on Redis, again and again; while it is away, PostgreSQL carries the signals."""
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-        from redis.exceptions import RedisError
+        from redis.asyncio import Redis  # noqa: PLC0415  (an extra, used where an address is set)
+        from redis.asyncio.retry import Retry  # noqa: PLC0415  (as above)
+        from redis.backoff import NoBackoff  # noqa: PLC0415  (as above)
+        from redis.exceptions import RedisError  # noqa: PLC0415  (as above)
 
         limits: dict[str, Any] = {"socket_timeout": REDIS_TIMEOUT, "socket_connect_timeout": REDIS_TIMEOUT}
         away = False

@@ -24,7 +24,7 @@ ENQUEUE = f"""
 insert into queue.pgqueuer (entrypoint, payload, priority, execute_after, dedupe_key, headers, status)
 values ($1, $2, $3, now() + $4::interval, $5, $6::jsonb, 'queued')
 {_ONCE} returning id
-"""
+"""  # noqa: S608  (constants)
 
 PUBLISH = """
 insert into queue.pgqueuer (entrypoint, payload, priority, headers, status)
@@ -41,8 +41,8 @@ delete from core.subscription
 where plugin = $1 and (event, handler) not in (select * from unnest($2::text[], $3::text[]))
 """
 
-FENCE = "select true from queue.pgqueuer where id = $1 and fence = $2 and status = 'picked' for update"
-"""Asked right before a commit: the row stays locked until then, so nobody can resume the job in between."""
+FENCE = "select true from queue.pgqueuer where id = $1 and fence = $2 and status = 'picked' for key share"
+"""Asked right before a commit: nobody can resume or cancel the job until then. A sign of life is let through."""
 
 SETTLE = """
 with gone as (
@@ -79,7 +79,7 @@ with outcome as (
     select id, becomes, entrypoint, priority, trace, counted, reason, headers, created from mine
 )
 select {_ANNOUNCE} from kept where status = 'queued' limit 1
-"""
+"""  # noqa: S608  (constants)
 """How attempts ended, many at once. One whose fence has moved on was taken from a living process: it does not count."""
 
 NEXT = """
@@ -87,7 +87,7 @@ select min(first.execute_after) - now() as due from unnest($1::text[]) as kind(e
     select execute_after from queue.pgqueuer q where q.entrypoint = kind.entrypoint and q.status = 'queued'
     order by execute_after limit 1) first
 """
-"""When the first of the waiting jobs is due, in one step of the index for each kind; PgQueuer's own question reads them all."""
+"""When the first of the waiting jobs is due, by one step of the index for each kind; PgQueuer's own reads all rows."""
 
 BEAT = """
 with beat as (
@@ -100,7 +100,7 @@ with beat as (
 select held.id from unnest($1::bigint[]) as held(id) where not exists (
     select from queue.pgqueuer q where q.id = held.id and q.queue_manager_id = $2 and q.status = 'picked')
 """
-"""Signs of life; returns the jobs that are not ours any more. A row locked by a commit needs none."""
+"""Signs of life; returns the jobs that are not ours any more. A row that ends with a commit needs none."""
 
 GIVE_BACK = f"""
 with mine as (
@@ -112,7 +112,7 @@ with mine as (
     select id, 'queued', entrypoint, priority, attempts, reason, headers, created from mine
 )
 select {_ANNOUNCE} from mine limit 1
-"""
+"""  # noqa: S608  (constants)
 
 PLAN = """
 insert into queue.pgqueuer_schedules as old (entrypoint, expression, next_run)
@@ -135,14 +135,18 @@ with due as (
 insert into queue.pgqueuer (entrypoint, priority, dedupe_key, status)
 select entrypoint, 0, 'cron:' || entrypoint, 'queued' from due
 {_ONCE}
-"""
+"""  # noqa: S608  (constants)
 """Schedule and job move in one statement, so a schedule fires once, whoever asks and whatever dies."""
+
+AT_ONCE = 20_000
+"""Rows that one statement forgets: it must end within ``data.statement_timeout`` on a slow disk."""
 
 COUNTS = "select entrypoint, status::text as status, count(*) as number from queue.pgqueuer group by 1, 2"
 
 PURGE = """
 with log as (
-    delete from queue.pgqueuer_log where created < now() - $1::interval returning 1
+    delete from queue.pgqueuer_log where id in (
+        select id from queue.pgqueuer_log where created < now() - $1::interval limit $2) returning 1
 ), statistics as (
     delete from queue.pgqueuer_statistics where created < now() - $1::interval
 )
@@ -183,7 +187,7 @@ with again as (
     select id, 'queued', entrypoint, priority, $2 from again
 )
 select {_ANNOUNCE} is not null from again
-"""
+"""  # noqa: S608  (constants)
 CANCEL = """
 with gone as (
     delete from queue.pgqueuer where id = $1 returning *
@@ -206,8 +210,11 @@ async def counts(queries: Queries) -> dict[tuple[str, str], int]:
 
 
 async def purge(queries: Queries, keep: timedelta) -> int:
-    """Forget ended jobs and attempts older than ``keep``; return how many log rows that were."""
-    return int(await queries.fetchval(PURGE, keep))
+    """Forget ended jobs and attempts older than ``keep``, in short steps; return how many log rows that were."""
+    purged = 0
+    while some := int(await queries.fetchval(PURGE, keep, AT_ONCE)):
+        purged += some
+    return purged
 
 
 async def record(queries: Queries, plugin: str, wishes: Sequence[tuple[str, str]]) -> None:

@@ -14,13 +14,14 @@ from attrs import frozen
 
 from heartwood.contracts.jobs import Job
 from heartwood.contracts.tasks import Scope
+from heartwood.data.faults import is_away
 from heartwood.data.line import CONNECT_ERRORS
 from heartwood.observe.logs import bind_plugin
 from heartwood.work.attempts import JobHandler
 from heartwood.work.cron import check_cron
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from heartwood.contracts.tasks import Task
     from heartwood.work.attempts import Attempt
@@ -61,8 +62,7 @@ def cron_handler(plugin: str, task: Task, call: Callable[[], Awaitable[Any]]) ->
     Raises:
         BadSchedule: its expression is not five fields.
     """
-    assert task.cron is not None
-    check_cron(plugin, task.name, task.cron)
+    check_cron(plugin, task.name, task.cron or "")
 
     async def run(_payload: bytes | None, _attempt: Attempt) -> None:
         await call()
@@ -128,18 +128,23 @@ class TaskRunner:
         streak = 0
         while True:
             started = time.monotonic()
-            error = await self._run(plugin, task, call)
+            with self._well_after(WINDOW, plugin, task, crashes):
+                error = await self._run(plugin, task, call)
             if error is None or time.monotonic() - started > WINDOW:
                 streak = 0
             if error is None:
                 self._well(plugin, task, crashes)
                 await asyncio.sleep(task.every or 0)
                 continue
+            if is_away(error):  # the pool says so, once; it is no fault of the task
+                self._log.debug("task.interrupted", task=f"{plugin}.{task.name}", reason=str(error))
+                await asyncio.sleep(DELAY_FIRST * random.uniform(0.75, 1.25))  # noqa: S311  (no secret)
+                continue
             streak += 1
             crashes.append(time.monotonic())
             self._ill(plugin, task, crashes, error)
             longest = min(DELAY_FIRST * 2 ** (streak - 1), DELAY_LONGEST)
-            await asyncio.sleep(longest * random.uniform(0.75, 1.25))
+            await asyncio.sleep(longest * random.uniform(0.75, 1.25))  # noqa: S311  (no secret)
 
     async def _run(self, plugin: str, task: Task, call: Callable[[], Awaitable[Any]]) -> BaseException | None:
         self._metrics.task_runs_total.labels(plugin, task.name).inc()
@@ -150,7 +155,7 @@ class TaskRunner:
             if current is not None and current.cancelling():
                 raise
             return error
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (a plugin's code may raise anything; it is restarted)
             return error
         if task.forever:
             return RuntimeError("it returned, and it should run for ever")
@@ -166,6 +171,18 @@ class TaskRunner:
             self._degraded.add((plugin, task.name))
             sentence = f"task {task.name!r} crashed {CRASHES} times in ten minutes: {type(error).__name__}: {error}"
             self._reports.degraded(plugin, sentence)
+
+    @contextlib.contextmanager
+    def _well_after(self, seconds: float, plugin: str, task: Task, crashes: deque[float]) -> Iterator[None]:
+        """Call a ``forever`` task well once it has run for so long; any other has to end well."""
+        if not task.forever:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self._well, plugin, task, crashes)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _well(self, plugin: str, task: Task, crashes: deque[float]) -> None:
         crashes.clear()
@@ -200,8 +217,8 @@ class HubLocks:
     async def hold(self, name: str) -> AsyncIterator[asyncio.Event]:
         """Wait for the lock ``name`` and hold it; what is yielded is set when it is lost."""
         key = lock_key(name)
-        while not await self._try(key):
-            await asyncio.sleep(TRY_EVERY * random.uniform(0.75, 1.25))
+        while not await self._try(key):  # noqa: ASYNC110  (another process holds it)
+            await asyncio.sleep(TRY_EVERY * random.uniform(0.75, 1.25))  # noqa: S311  (no secret)
         lost = self._lost
         try:
             yield lost

@@ -156,7 +156,7 @@ class Worker:
                 await self._live(engine, self._bench)
             except LOST as error:  # the pool says so, once
                 self._log.debug("worker.interrupted", reason=str(error))
-            except Exception:
+            except Exception:  # noqa: BLE001  (whatever it was, the worker starts anew)
                 self._log.exception("worker.interrupted")
             pause = PAUSE_FIRST if time.monotonic() - started > PAUSE_LONGEST else min(pause * 2, PAUSE_LONGEST)
             await self._rest(pause)
@@ -174,4 +174,5 @@ class Worker:
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds * random.uniform(0.75, 1.25))
+            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):  # noqa: S311  (no secret)
+                await self._stopping.wait()

@@ -9,7 +9,8 @@ from heartwood.api import hookspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from heartwood.api import PluginContext, Section
+    from heartwood.api import PluginContext
+    from heartwood.contracts.analytics import Section
 
 
 class AnalyticsSpecs:

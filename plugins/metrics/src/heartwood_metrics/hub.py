@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from heartwood.api import Figure, FigureState
+from heartwood.contracts.analytics import Figure, FigureState
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from heartwood.api import Figure
+from heartwood.contracts.analytics import Figure
 
 
 @frozen

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from prometheus_client.registry import Collector
 
-from heartwood.api import Actor, Figure, Permission, Plugin, PluginContext, Role, Route, Section, hookimpl
+from heartwood.api import Actor, Permission, Plugin, PluginContext, Role, Route, hookimpl
+from heartwood.contracts.analytics import Figure, Section
 from heartwood.contracts.calls import Caller
 from heartwood.contracts.metrics import MetricsRegistry
 from heartwood_metrics import hub, summary
@@ -68,7 +69,7 @@ class MetricsPlugin(Plugin):
         if not listen:
             yield
             return
-        metrics = ctx.one(MetricsRegistry)  # type: ignore[type-abstract]  # a service is asked for by its protocol
+        metrics = ctx.one(MetricsRegistry)
         async with exporting(metrics.registry, listen) as address:
             ctx.log.info("metrics.exporting", address=address)
             yield

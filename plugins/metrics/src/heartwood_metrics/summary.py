@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from prometheus_async import aio
 
-from heartwood.api import Actor, Contribution, Figure, FigureState, HeartwoodError, Section
+from heartwood.api import Actor, Contribution, HeartwoodError
+from heartwood.contracts.analytics import Figure, FigureState, Section
 from heartwood_metrics.models import SectionAnswer, Summary
 
 if TYPE_CHECKING:

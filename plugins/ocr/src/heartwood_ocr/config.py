@@ -22,7 +22,7 @@ class OcrConfig:
     max_pages: int = setting(
         500, help="Pages of one document that are read; the original is kept whole.", validator=validators.ge(1)
     )
-    languages: list[str] = setting(  # noqa: RUF009  (an attrs field)
+    languages: list[str] = setting(
         factory=lambda: ["eng", "deu"],
         help="Languages of the text, as Tesseract calls them; each one costs about a quarter more time.",
         validator=validators.deep_iterable(validators.matches_re(r"[A-Za-z0-9_]+"), validators.min_len(1)),

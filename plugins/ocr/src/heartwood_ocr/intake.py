@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import BodyPartReader, web
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from heartwood.api import (
     Blobs,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from heartwood_ocr.config import OcrConfig
 
 FIELD = "file"
-CHUNK = 256 * 1024
+CHUNK = 16 * 1024
 
 
 @frozen
@@ -53,27 +53,27 @@ class _Stream:
     part: BodyPartReader
     name: str
     kind: Kind | None = None
-    _head: bytearray = field(factory=bytearray)
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        head = b""
         while chunk := await self.part.read_chunk(CHUNK):
             if self.kind is None:
-                self._head += chunk
-                if len(self._head) < HEAD:
+                head += chunk
+                if len(head) < HEAD:
                     continue
-                self._judge()
-                chunk = bytes(self._head)
+                self._judge(head)
+                chunk, head = head, b""
             yield chunk
         if self.kind is None:
-            self._judge()
-            yield bytes(self._head)
+            self._judge(head)
+            yield head
 
-    def _judge(self) -> None:
-        if not self._head:
+    def _judge(self, head: bytes) -> None:
+        if not head:
             fault = Fault(FIELD, f"{self.name!r} is empty")
             msg = f"The file {self.name!r} is empty"
             raise Invalid(msg, faults=[fault])
-        self.kind = kind_of(bytes(self._head))
+        self.kind = kind_of(head)
         if self.kind is None:
             msg = f"{self.name!r} is none of what is read here: PDF, JPEG, PNG or TIFF, told by its content"
             raise UnsupportedMedia(msg)

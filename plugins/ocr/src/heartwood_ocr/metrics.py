@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from heartwood.api import Database, Figure, FigureState
+from heartwood.api import Database
+from heartwood.contracts.analytics import Figure, FigureState
 from heartwood_ocr import store
 from heartwood_ocr.models import UNREAD, Status
 

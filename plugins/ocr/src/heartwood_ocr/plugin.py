@@ -12,7 +12,6 @@ from attrs import frozen
 from heartwood.api import (
     Actor,
     Database,
-    Figure,
     HealthCheck,
     Job,
     Permission,
@@ -22,11 +21,11 @@ from heartwood.api import (
     Role,
     Route,
     Scope,
-    Section,
     Tables,
     Task,
     hookimpl,
 )
+from heartwood.contracts.analytics import Figure, Section
 from heartwood.contracts.documents import Documents
 from heartwood_ocr import store
 from heartwood_ocr.config import OcrConfig
@@ -69,7 +68,7 @@ class OcrPlugin(Plugin):
             def url(document: UUID) -> str:
                 return ctx.url_for("document", id=document)
 
-            documents = DocumentService(lambda: ctx.one(Database), url)  # type: ignore[type-abstract]  # a protocol names the service
+            documents = DocumentService(lambda: ctx.one(Database), url)
             job = ReadJob(ctx.config, metrics, Tesseract(ctx.config.languages), ctx.log)
             self._made = _Parts(metrics, job, documents, DocumentRoutes(ctx.config, documents, url))
         return self._made

@@ -50,6 +50,8 @@ async def running_postgres(
 
     places.make()
     server = Server(places, binaries)
+    if not server.folder.exists():
+        log.info("postgres.making", folder=str(server.folder))
     try:
         await _to_its_end(server.join)
         watch = asyncio.create_task(_keep_alive(server, log), name="postgres watch")

@@ -62,8 +62,12 @@ class Cluster:
         }
 
 
-def make_cluster(cluster: Cluster) -> None:
+def make_cluster(cluster: Cluster, *, flush: bool = True) -> None:
     """Make the cluster beside its place, flush it to the disk, and rename it: a killed attempt leaves nothing half.
+
+    Args:
+        cluster: where and how.
+        flush: whether it has to survive a crash of the machine; that of a test has not, and is made much sooner.
 
     Raises:
         PostgresUnusable: ``initdb`` failed; the sentence quotes it.
@@ -76,9 +80,11 @@ def make_cluster(cluster: Cluster) -> None:
     options = ["--username", OWNER_ROLE, "--auth", "trust", "--encoding", "UTF8", "--data-checksums", "--no-sync"]
     _run(cluster, "initdb", "-D", half, *options, *_locale(cluster.binaries.major))
     _run(cluster, "postgres", "--single", "-D", half, "template1", stdin=SET_UP)
-    _run(cluster, "initdb", "-D", half, "--sync-only")
+    if flush:
+        _run(cluster, "initdb", "-D", half, "--sync-only")
     half.rename(cluster.folder)
-    _flush(parent)
+    if flush:
+        _flush(parent)
 
 
 def give(folder: Path, owner: Owner | None) -> None:

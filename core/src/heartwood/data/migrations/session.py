@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from heartwood.data.connections import connect
 from heartwood.data.migrations.sources import MigrationError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def migrating(url: str, *, lock_timeout: float) -> AsyncIterator[asyncpg.C
         MigrationError: another process held the lock for more than ``lock_timeout`` seconds.
     """
     settings = {"application_name": "heartwood migrations", "statement_timeout": "0", "timezone": "UTC"}
-    connection = await asyncpg.connect(url, server_settings=settings)
+    connection = await connect(url, server_settings=settings)
     try:
         await _lock(connection, lock_timeout)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -71,9 +73,9 @@ async def _upgrade_one(connection: asyncpg.Connection, source: MigrationSource) 
     if not standing.pending:
         return ()
     if isinstance(source.tables, Tables):
-        from heartwood.data.migrations.packages import apply_package  # noqa: PLC0415  (imported only where it is needed)
-
-        await apply_package(connection, source)
+        # imported only where it is needed, and in a thread: it takes longer than the loop may be blocked
+        packages = await asyncio.to_thread(importlib.import_module, "heartwood.data.migrations.packages")
+        await packages.apply_package(connection, source)
     else:
         await _apply_steps(connection, source, standing.pending)
     return standing.pending

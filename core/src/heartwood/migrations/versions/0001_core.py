@@ -44,6 +44,14 @@ create table core.audit (
     request_id text
 );
 create index audit_at_idx on core.audit (at);
+-- What was written down stays. An external server may have no such role.
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'heartwood_work') then
+        revoke update, delete, truncate on core.audit from heartwood_work;
+    end if;
+end
+$$;
 
 create table core.idempotency (
     person bigint not null,

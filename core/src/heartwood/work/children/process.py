@@ -64,7 +64,8 @@ async def end(process: asyncio.subprocess.Process, *, grace: float = GRACE) -> N
     if process.returncode is None:
         _signal(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), grace)
+            async with asyncio.timeout(grace):
+                await process.wait()
     _signal(process.pid, signal.SIGKILL)
     await process.wait()
 

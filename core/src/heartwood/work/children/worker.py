@@ -44,14 +44,19 @@ class Worker:
         argv = [sys.executable, "-m", "heartwood.work.child", "serve", setup(Limits(), nice)]
         env = environment({"PYTHONPATH": import_path()})
         try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except BaseException:
+            for each in (ours, theirs, said):
+                each.close()
+            raise
+        try:
             process = await start(argv, env=env, stdin=theirs, stdout=asyncio.subprocess.DEVNULL, stderr=said)
         except BaseException:
-            ours.close()
+            writer.close()
             said.close()
             raise
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
         return cls(process, reader, writer, said)
 
     @property

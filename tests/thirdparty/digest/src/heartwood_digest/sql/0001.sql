@@ -1,0 +1,5 @@
+create table {schema}.seen (
+    told bigint primary key,
+    owner bigint not null,
+    labels text[] not null
+)
