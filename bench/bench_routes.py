@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from workplace import HERE, Figure, Server, Workplace, at_least, free_port, median, pinned, running, spread
 
@@ -21,6 +22,7 @@ ORDER = {
     "lines": [{"sku": f"A-{n}", "count": n, "price": 1.25 * n} for n in range(1, 4)],
     "note": "by the back door",
 }
+ITEM = {"name": "Foo", "description": "An optional description", "price": 45.2, "tax": 3.5}
 SCRIPT = """
 wrk.method = "POST"
 wrk.body = [[{body}]]
@@ -37,41 +39,49 @@ class Asked:
     server: Server
     path: str
     token: str = ""
+    body: Any = None
     rates: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
 
 
 def measure(place: Workplace) -> list[Figure]:
     """Return the ratios to the peers."""
-    turns, seconds = (1, 1) if place.short else (9, 3)
+    turns, seconds = (1, 1) if place.short else (9, 2)
     with ExitStack() as stack:
         address = stack.enter_context(place.postgres())
         token = place.token("bench")
         hub = stack.enter_context(place.hub("--no-jobs", core=0))
         bare = _peer(stack, place, "bare_aiohttp.py")
         fast = _peer(stack, place, "fastapi_app.py", address)
-        plain = [
-            Asked(hub, "/business/probe/order", token),
-            Asked(bare, "/order"),
-            Asked(fast, "/order"),
-        ]
-        stocked = [Asked(hub, "/business/probe/stocked", token), Asked(fast, "/stocked")]
+        item, order = (
+            [
+                Asked(hub, f"/business/probe/{name}", token, body),
+                Asked(bare, f"/{name}", "", body),
+                Asked(fast, f"/{name}", "", body),
+            ]
+            for name, body in (("item", ITEM), ("order", ORDER))
+        )
+        stocked = [Asked(hub, "/business/probe/stocked", token, ORDER), Asked(fast, "/stocked", "", ORDER)]
+        everything = [*item, *order, *stocked]
+        for asked in everything:
+            _turn(place, asked, 1)
+            asked.rates.clear()
+            asked.costs.clear()
         for _ in range(turns):
-            for asked in (*plain, *stocked):
+            for asked in everything:
                 _turn(place, asked, seconds)
     return [
-        *_compared(0.5, "typed route / bare aiohttp handler", plain[0], plain[1]),
-        *_compared(1.4, "typed route / FastAPI + uvicorn + pydantic", plain[0], plain[2]),
-        *_compared(1.3, "typed route with a SELECT / FastAPI + SQLAlchemy", *stocked),
-        *(
-            Figure(f"  {each.path} of {_name(each, hub)}", median(each.rates), unit="req/s")
-            for each in (*plain, *stocked)
-        ),
+        *_compared(0.5, "typed route, flat body / bare aiohttp handler", item[0], item[1]),
+        *_compared(1.4, "typed route, flat body / FastAPI + uvicorn + pydantic", item[0], item[2]),
+        *_compared(0.5, "typed route, nested body / bare aiohttp handler", order[0], order[1]),
+        *_compared(1.4, "typed route, nested body / FastAPI + uvicorn + pydantic", order[0], order[2]),
+        *_compared(1.3, "nested body and one SELECT / FastAPI + SQLAlchemy", *stocked),
+        *(Figure(f"  {_name(each, hub, bare)} {each.path}", median(each.rates), unit="req/s") for each in everything),
     ]
 
 
-def _name(asked: Asked, hub: Server) -> str:
-    return "heartwood" if asked.server is hub else "the peer"
+def _name(asked: Asked, hub: Server, bare: Server) -> str:
+    return "heartwood" if asked.server is hub else "aiohttp" if asked.server is bare else "FastAPI"
 
 
 def _peer(stack: ExitStack, place: Workplace, script: str, *argv: str) -> Server:
@@ -84,7 +94,7 @@ def _turn(place: Workplace, asked: Asked, seconds: int) -> None:
     """Ask with wrk for some seconds; every answer must be a 2xx."""
     script = place.folder / "order.lua"
     bearer = f"Bearer {asked.token}" if asked.token else ""
-    script.write_text(SCRIPT.format(body=json.dumps(ORDER), authorization=bearer))
+    script.write_text(SCRIPT.format(body=json.dumps(asked.body), authorization=bearer))
     argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script, asked.server.url + asked.path]
     used = asked.server.cpu()
     said = subprocess.run(pinned(1, *argv), check=True, capture_output=True, text=True).stdout

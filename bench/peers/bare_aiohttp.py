@@ -9,6 +9,12 @@ import uvloop
 from aiohttp import web
 
 
+async def item(request: web.Request) -> web.Response:
+    """Answer what came."""
+    body = orjson.loads(await request.read())
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
 async def order(request: web.Request) -> web.Response:
     """Add an order up."""
     body = orjson.loads(await request.read())
@@ -25,6 +31,7 @@ async def ready(_: web.Request) -> web.Response:
 
 if __name__ == "__main__":
     app = web.Application()
+    app.router.add_post("/item", item)
     app.router.add_post("/order", order)
     app.router.add_get("/ready", ready)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, loop=uvloop.new_event_loop())

@@ -20,6 +20,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
+class Item(BaseModel):
+    """A flat body: the example of FastAPI's documentation."""
+
+    name: str
+    price: float
+    description: str | None = None
+    tax: float | None = None
+
+
 class Line(BaseModel):
     """One line of an order."""
 
@@ -92,6 +101,10 @@ def make_app(address: str) -> FastAPI:
     """Return the application; ``address`` is empty where there is no database."""
     app = FastAPI()
     app.router.route_class = OrjsonRoute
+
+    @app.post("/item")
+    async def item(body: Item) -> Item:
+        return body
 
     @app.post("/order")
     async def order(body: Order) -> Receipt:

@@ -12,6 +12,16 @@ from heartwood.api import Database, Job, Migration, Permission, Plugin, Role, Ro
 
 
 @frozen
+class Item:
+    """A flat body: the example of FastAPI's documentation."""
+
+    name: str
+    price: float
+    description: str | None = None
+    tax: float | None = None
+
+
+@frozen
 class Line:
     """One line of an order."""
 
@@ -76,6 +86,7 @@ class Probe(Plugin):
         """Give the routes."""
         return [
             Route("POST", "/order", self.order, "probe.ask", transaction=False),
+            Route("POST", "/item", self.item, "probe.ask", transaction=False),
             Route("POST", "/stocked", self.stocked, "probe.ask", transaction=False),
             Route("GET", "/light", self.light, "probe.ask"),
         ]
@@ -84,6 +95,10 @@ class Probe(Plugin):
     def jobs(self) -> list[Job]:
         """Give the jobs."""
         return [Job("nothing", self.nothing), Job("latency", self.latency)]
+
+    async def item(self, body: Item) -> Item:
+        """Answer what came."""
+        return body
 
     async def order(self, body: Order) -> Receipt:
         """Add an order up."""
