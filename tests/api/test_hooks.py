@@ -66,7 +66,7 @@ def _seen():
                 "refused": refused,
                 "times": times,
                 "summary": summary,
-                "health": {f"{each.plugin}.{each.name}": each.message for each in await hub.kernel.health()},
+                "health": {f"{each.plugin}.{each.name}": each.message for each in await hub.kernel.condition.look()},
                 "measured": hub.kernel.metrics.registry.get_sample_value("heartwood_garden_waterings_total"),
                 "rows": await hub.kernel.services.one(Database, consumer="garden").fetchval(
                     "select times from garden.plant where name = 'basil'"

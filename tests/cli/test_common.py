@@ -30,7 +30,7 @@ def test_without_tables_a_sentence_says_how_to_make_them(tmp_path, dsn, words):
 @pytest.mark.parametrize("words", [("serve",), ("db", "status"), ("db", "upgrade"), ("db", "orphans")])
 def test_without_a_server_a_sentence_names_its_address_and_not_its_password(tmp_path, words):
     """A server that is away is one line on standard error and status 1, not a traceback."""
-    options = ("--set", "observe.live_listen=''")
+    options = ("--set", "observe.live_listen=''", "--set", "data.acquire_timeout=0.1")
     done = _type(tmp_path, "postgresql://me:hunter2@127.0.0.1:1/hub", *options, *words)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("heartwood: PostgreSQL at 127.0.0.1:1 gave no connection: ")

@@ -49,6 +49,23 @@ def test_every_problem_is_printed_and_the_status_is_78(heartwood):
     assert sorted(wheres) == ["data.acquire_timeout", "data.disk_floor", "data.pool_size", "plugins.ocr.enabled", "wbe"]
 
 
+def test_plugins_that_cannot_be_loaded_are_problems_too(heartwood, tmp_path):
+    """A misspelt plugin, and one whose prefix is taken, are known without an import, and said with the line."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "documents.py").write_text("raise SystemExit('imported')")
+    done = heartwood(
+        "config", "check",
+        toml="[loader]\nplugins_dir = 'mine'\n[plugins.ocrr]\n[plugins.ocr]\n[plugins.documents]\n"
+        "[plugins.gone]\nenabled = false\n",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == (
+        "plugins.toml:4 plugins.ocr: the prefix 'documents' of plugin 'ocr' belongs to plugin 'documents'\n"
+        "plugins.toml:3 plugins.ocrr: no plugin 'ocrr' is installed; installed: documents, metrics, ocr; "
+        "did you mean 'ocr'?\n"
+    )
+
+
 def test_show_prints_values_with_origins_and_no_secret(heartwood):
     """Every setting is shown with where it comes from; secrets, and the values of plugins' settings, are not."""
     done = heartwood(
@@ -81,6 +98,23 @@ def test_the_reference_names_every_section(heartwood):
     for name in ("web", "data", "work", "work.children", "loader", "observe"):
         assert f"## `[{name}]`" in done.stdout
     assert done.stdout == heartwood("config", "reference", env={"HEARTWOOD__DATA__POOL_SIZE": "77"}).stdout
+
+
+def test_the_reference_of_plugins_imports_those_that_are_on(heartwood, tmp_path):
+    """The settings of a plugin that somebody wrote are there; one that cannot be imported is said beside them."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "clock.py").write_text(
+        "from attrs import frozen\nfrom heartwood.api import Plugin, setting\n\n\n"
+        "@frozen\nclass Config:\n    'When it rings.'\n    at: str = setting('noon', help='The hour.')\n\n\n"
+        "class Clock(Plugin):\n    config = Config\n"
+    )
+    (tmp_path / "mine" / "boom.py").write_text("raise SystemExit('imported')")
+    toml = "[loader]\nplugins_dir = 'mine'\n[plugins.clock]\n[plugins.boom]\n[plugins.ocr]\nenabled = false\n"
+    done = heartwood("config", "reference", "--plugins", toml=toml)
+    assert (done.returncode, done.stderr) == (0, "plugin 'boom' is failed(import): SystemExit: imported\n")
+    assert "## `[plugins.clock.config]`\n\nWhen it rings.\n" in done.stdout
+    assert '| `at` | text | `"noon"` | The hour. |' in done.stdout
+    assert "ocr.config" not in done.stdout.partition("## ")[2]
 
 
 def test_no_plugin_and_no_server_is_imported():

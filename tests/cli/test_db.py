@@ -13,7 +13,7 @@ from heartwood.contracts.errors import HeartwoodError
 
 CONFIG = """
 [loader]
-dir = "{folder}"
+plugins_dir = "plugins"
 
 [plugins.ocr]
 enabled = false
@@ -46,7 +46,7 @@ def _files(tmp_path):
     """A folder with one single-file plugin that has two migrations; returns the plugin's file."""
     folder = tmp_path / "plugins"
     folder.mkdir()
-    (tmp_path / "plugins.toml").write_text(CONFIG.format(folder=folder))
+    (tmp_path / "plugins.toml").write_text(CONFIG)
     path = folder / "notes.py"
     path.write_text(PLUGIN.replace("SECOND", "alter table {schema}.note add body text"))
     return path
@@ -58,6 +58,14 @@ def _heartwood(dsn, files, tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", dsn)
     start = ("--config", str(tmp_path / "plugins.toml"), "--data", str(tmp_path / "data"))
     return lambda *words: CliRunner().invoke(root, [*start, *words])
+
+
+@pytest.fixture(name="broken")
+def _broken(files, tmp_path):
+    """A required plugin that cannot be imported, and an optional one that is not installed, beside the good one."""
+    (files.parent / "boom.py").write_text("raise SystemExit('imported')")
+    file = tmp_path / "plugins.toml"
+    file.write_text(file.read_text() + "[plugins.boom]\nrequired = true\n[plugins.gone]\n")
 
 
 def _ask(dsn: str, sql: str):
@@ -114,6 +122,18 @@ def test_check_exits_1_where_something_is_wrong(heartwood):
     assert "core: as it should be" in after.stdout
 
 
+@pytest.mark.usefixtures("broken")
+def test_plugins_that_cannot_be_asked_are_named_and_left_out(heartwood):
+    """Upgrade and status do the rest and say whom they left out; a check does not call that as it should be."""
+    upgraded, status, checked = (heartwood("db", word) for word in ("upgrade", "status", "check"))
+
+    assert (0, 0, 1) == (upgraded.exit_code, status.exit_code, checked.exit_code), upgraded.output
+    assert "notes: 0001 0002 up to date" in upgraded.stdout
+    for result in (upgraded, status, checked):
+        assert "boom: left out, for it is failed(import): SystemExit: imported\n" in result.stderr
+        assert "gone: left out, for it is missing: no plugin 'gone' is installed" in result.stderr
+
+
 def test_adopt_accepts_tables_that_were_there(heartwood, dsn):
     """A schema that was restored without its version row is refused, and upgraded again once it is adopted."""
     heartwood("db", "upgrade")
@@ -152,3 +172,15 @@ def test_a_removed_plugin_is_listed_as_an_orphan(heartwood, files, tmp_path):
     assert "" == off.stdout
     assert "notes: plugin not installed; to drop its data, type: heartwood plugin purge notes\n" == gone.stdout
     assert 0 == heartwood("db", "upgrade").exit_code
+
+
+def test_the_folder_of_plugins_may_be_below_the_home(heartwood, tmp_path, monkeypatch):
+    """``~`` means the same wherever the folder is looked into: the schema of a plugin in it is no orphan."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = tmp_path / "plugins.toml"
+    config.write_text(config.read_text().replace('"plugins"', '"~/plugins"'))
+
+    upgraded, orphans = heartwood("db", "upgrade"), heartwood("db", "orphans")
+
+    assert "notes: 0001 0002 up to date" in upgraded.stdout
+    assert (0, "") == (orphans.exit_code, orphans.stdout)

@@ -22,7 +22,7 @@ from heartwood.plugins.records import State
 CONFIG = """
 # mine
 [loader]
-dir = "{folder}"
+plugins_dir = "{folder}"
 
 [plugins.boom]  # it may not be imported
 enabled = true
@@ -53,7 +53,8 @@ def _plugin(file):
 
 def test_list_has_every_plugin_without_importing_any(plugin, file):
     """One line a plugin: name, state, version, package, prefixes and why."""
-    sys.modules.pop("heartwood_ocr.plugin", None)
+    for module in ("heartwood_ocr.plugin", "heartwood_file_boom"):
+        sys.modules.pop(module, None)
 
     result = plugin("list")
 
@@ -136,6 +137,21 @@ def test_purge_asks_and_refuses_what_is_switched_on(plugin, file):
     assert "plugin 'boom' is switched on; type: heartwood plugin disable boom" in refused.output
     assert 1 == asked.exit_code
     assert folder.is_dir()
+
+
+@pytest.mark.parametrize("name", ["..", "", ".", "core", "../../keep", "{folder}/keep"])
+def test_purge_removes_no_folder_but_a_plugins(plugin, file, name):
+    """What cannot be a plugin's name is refused before anything is dropped, so no path leads out of the data folder."""
+    keep = file.parent / "keep"
+    for folder in (keep, file.parent / "data" / "plugins" / "core"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("mine")
+
+    result = plugin("purge", name.format(folder=file.parent), "--yes")
+
+    assert 2 == result.exit_code
+    assert "cannot be a plugin's name" in result.output
+    assert {"keep", "core"} == {path.parent.name for path in file.parent.rglob("file")}
 
 
 def test_purge_drops_schema_and_files(plugin, file, dsn):

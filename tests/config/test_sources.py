@@ -191,17 +191,13 @@ def test_variables_of_others_are_left_alone():
 
 
 def test_one_report_holds_everything(file):
-    """Problems of the kernel and of plugins come in one report, and an error carries all of them."""
-    file.write_text("[server]\nnmae = 'x'\n[servr]\n[plugins.ocr.config]\n")
-    report = read_all(read_layers(file, {}, ()), {"server": Server}, {"ocr": Ocr})
-    assert [finding.where for finding in report.everything_wrong] == [
-        "servr",
-        "server.nmae",
-        "plugins.ocr.config.language",
-    ]
-    error = ConfigError(report.everything_wrong)
+    """Problems of all sections come in one report, and an error carries all of them."""
+    file.write_text("[server]\nnmae = 'x'\n[servr]\n[plugins.ocr]\nenabled = 1\n")
+    report = read_all(read_layers(file, {}, ()), {"server": Server})
+    assert [finding.where for finding in report.findings] == ["plugins.ocr.enabled", "servr", "server.nmae"]
+    error = ConfigError(report.findings)
     assert len(str(error).splitlines()) == 3
-    assert error.findings == tuple(report.everything_wrong)
+    assert error.findings == tuple(report.findings)
 
 
 def test_what_is_shown_is_toml_with_origins_and_without_secrets(file):

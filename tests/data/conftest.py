@@ -15,18 +15,17 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from heartwood.data.embedded import Binaries, find_postgres
+from heartwood.data.embedded import Binaries
 from heartwood.data.embedded.postmaster import find_postmaster
 from heartwood.data.embedded.server import Server
 from heartwood.data.places import Places
-
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+from processes import bin_dir
 
 
 @pytest.fixture(scope="session", name="binaries")
-def _binaries() -> Binaries:
-    """PostgreSQL's programs under test: the wheel's 18, or Debian's 15 where ``HEARTWOOD_TEST_PG`` says so."""
-    return Binaries(DEBIAN_15, 15) if os.environ.get("HEARTWOOD_TEST_PG") == "15" else find_postgres()
+def _binaries(major: str) -> Binaries:
+    """PostgreSQL's programs under test."""
+    return Binaries(bin_dir(major), int(major))
 
 
 def new_places() -> Places:

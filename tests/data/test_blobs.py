@@ -265,7 +265,11 @@ async def test_the_disk_floor_is_kept_free(places):
 
 
 def test_bytes_are_on_the_disk_before_keep_returns(tmp_path):
-    """The file is synced before it is renamed, and the folders that name it after that, in a fresh store and later."""
+    """The file is synced before it is renamed, and the folder that names it after; those above while new."""
+    first = hashlib.sha256(b"0").hexdigest()
+    other = next(
+        text for text in map(str, range(1, 10_000)) if hashlib.sha256(text.encode()).hexdigest()[:2] == first[:2]
+    )
     code = f"""
 import asyncio, pathlib
 from heartwood.data.blobs import open_blobs
@@ -281,27 +285,24 @@ for name in ("fsync", "rename", "replace"):
         calls.append(f"{{name}} {{pathlib.Path(path).relative_to(base)}}")
         return real(*args)
     setattr(os, name, traced)
-async def chunks():
-    yield b"some"
+async def chunks(text):
+    yield text.encode()
 async def main():
-    staged = await blobs.stage(chunks())
-    calls.append("staged")
-    await blobs.keep(staged)
-    print("\\n".join(calls).replace(staged.path.name, "FILE").replace(staged.sha256, "SHA"))
+    for text in ("0", {other!r}):
+        staged = await blobs.stage(chunks(text))
+        calls.append("staged")
+        await blobs.keep(staged)
+        print("\\n".join(calls).replace(staged.path.name, "FILE").replace(staged.sha256, "SHA"))
+        calls.clear()
 asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
-    sha = hashlib.sha256(b"some").hexdigest()
-    ab, cd = sha[:2], sha[2:4]
-    expected = [
-        "fsync staging/FILE",
-        "staged",
-        f"fsync blobs/{ab}",
-        "fsync blobs",
-        f"replace blobs/{ab}/{cd}/SHA",
-        f"fsync blobs/{ab}/{cd}",
-    ]
+    expected = []
+    for sha, new in ((first, ["fsync blobs"]), (hashlib.sha256(other.encode()).hexdigest(), [])):
+        ab, cd = sha[:2], sha[2:4]
+        expected += ["fsync staging/FILE", "staged", f"fsync blobs/{ab}", *new]
+        expected += [f"replace blobs/{ab}/{cd}/SHA", f"fsync blobs/{ab}/{cd}"]
     assert expected == done.stdout.splitlines()
 
 

@@ -158,6 +158,7 @@ async def test_migrations_may_use_another_role(places, log):
 # Making a cluster
 
 
+@pytest.mark.pg15
 async def test_a_new_cluster_has_checksums_a_stable_locale_and_two_roles(cluster_places, binaries, log):
     """Rows are read and written by a role that cannot change the schema; the owner's tables are open to it."""
     async with running_postgres(EMBEDDED, cluster_places, log, binaries=binaries) as dsn:

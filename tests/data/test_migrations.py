@@ -104,6 +104,13 @@ async def _tables(db: asyncpg.Connection, schema: str) -> set[str]:
     return {row[0] for row in rows}
 
 
+async def pending(db: asyncpg.Connection, sources: list[MigrationSource]) -> dict[str, list[str]]:
+    """Return the revisions still to be applied, of those plugins that have some."""
+    found = await migrations.standings(db, sources)
+    return {plugin: list(standing.pending) for plugin, standing in found.items() if standing.pending}
+
+
+@pytest.mark.pg15
 async def test_upgrade_makes_core_queue_and_plugins(dsn, db, package):
     """One call makes the kernel's schemas first and then those of plugins of both kinds, with the owner's row."""
     shop = package("shop")
@@ -121,6 +128,7 @@ async def test_upgrade_makes_core_queue_and_plugins(dsn, db, package):
     assert [result.applied for result in again.values()] == [()] * 3
 
 
+@pytest.mark.pg15
 async def test_pgqueuer_finds_its_schema_up_to_date(dsn, db):
     """The frozen SQL of schema queue is what the installed PgQueuer declares; a newer one needs a new revision."""
     await migrations.upgrade(dsn, [CORE], LOG)
@@ -131,6 +139,7 @@ async def test_pgqueuer_finds_its_schema_up_to_date(dsn, db):
     assert list(plan.statements) == []
 
 
+@pytest.mark.pg15
 async def test_core_has_no_drift(dsn):
     """What the kernel's revisions make is exactly what its tables describe, and no published revision changed."""
     await migrations.upgrade(dsn, [CORE], LOG)
@@ -157,8 +166,7 @@ async def test_pending_agrees_with_alembic(db, package):
         walked = [step.revision for step in script.walk_revisions()]
 
         assert walked[::-1] == list(source.revisions())
-        assert script.get_current_head() == migrations.heads([source])[source.plugin]
-        assert {source.plugin: walked[::-1]} == await migrations.pending(db, [source])
+        assert {source.plugin: walked[::-1]} == await pending(db, [source])
 
 
 def test_pending_imports_neither_alembic_nor_sqlalchemy(dsn):
@@ -171,7 +179,7 @@ def test_pending_imports_neither_alembic_nor_sqlalchemy(dsn):
         one = migrations.MigrationSource("one", (Migration("0001", "create table {schema}.t (i int)"),))
         async def main():
             connection = await asyncpg.connect(sys.argv[1])
-            assert await migrations.pending(connection, [core, one])
+            assert len((await migrations.standings(connection, [core, one]))["core"].pending) > 1
             await connection.close()
             assert (await migrations.upgrade(sys.argv[1], [one], structlog.get_logger()))["one"].applied
         asyncio.run(main())
@@ -210,9 +218,9 @@ async def test_a_plugin_continues_where_it_stands(dsn, db):
     first = MigrationSource("notes", NOTES.tables[:1])
     await migrations.upgrade(dsn, [first], LOG)
 
-    assert await migrations.pending(db, [NOTES]) == {"notes": ["0002"]}
+    assert await pending(db, [NOTES]) == {"notes": ["0002"]}
     assert {"notes": Upgraded("notes", ("0002",))} == await migrations.upgrade(dsn, [NOTES], LOG)
-    assert await migrations.pending(db, [NOTES]) == {}
+    assert await pending(db, [NOTES]) == {}
 
 
 async def test_an_unknown_revision_is_refused_and_never_downgraded(dsn, db):
@@ -240,7 +248,7 @@ async def test_tables_without_a_version_row_are_refused_until_adopted(dsn, db, p
 
     assert "heartwood db adopt shop" in str(refused)
     assert adopted == "shop_0002"
-    assert await migrations.pending(db, [shop]) == {}
+    assert await pending(db, [shop]) == {}
     with pytest.raises(MigrationError, match="is at revision 'shop_0002' already"):
         await migrations.adopt(dsn, shop)
 
@@ -257,7 +265,7 @@ async def test_adopting_refuses_tables_that_differ(dsn, db, package):
         await migrations.adopt(dsn, shop, "shop_9")
 
     assert await migrations.adopt(dsn, shop, "shop_0001") == "shop_0001"
-    assert await migrations.pending(db, [shop]) == {"shop": ["shop_0002"]}
+    assert await pending(db, [shop]) == {"shop": ["shop_0002"]}
 
 
 async def test_check_finds_drift_and_forbidden_foreign_keys(dsn, db, package):
@@ -437,4 +445,4 @@ async def test_an_upgrade_waits_only_a_while_for_a_table_in_use(dsn, db, monkeyp
         done = await asyncio.wait_for(migrations.upgrade(dsn, [NOTES], LOG), 20)
 
     assert isinstance(done["notes"].error, asyncpg.LockNotAvailableError)
-    assert await migrations.pending(db, [NOTES]) == {"notes": ["0002"]}
+    assert await pending(db, [NOTES]) == {"notes": ["0002"]}

@@ -18,7 +18,7 @@ from heartwood.data import line as line_module
 from heartwood.data.connections import leaves_traces
 from heartwood.data.embedded import running_postgres
 from heartwood.data.embedded.postmaster import find_postmaster
-from heartwood.data.pool import Pool
+from heartwood.data.pool import Pool, _reads
 from heartwood.data.settings import DataSettings
 from heartwood.observe.metrics import Metrics
 
@@ -54,6 +54,7 @@ async def until_busy(pool, eventually, part: str) -> int:
 # Asking
 
 
+@pytest.mark.pg15
 async def test_the_five_ways_of_asking(pool):
     """Rows, a row, a value, a command tag, and one statement for many arguments."""
     database = pool.database("notes")
@@ -77,6 +78,7 @@ async def test_a_mistake_in_a_statement_stays_what_it_is(pool):
         await pool.database("notes").fetch("select * from nothing")
 
 
+@pytest.mark.pg15
 async def test_sessions_have_a_name_and_limits(dsn, log):
     """PostgreSQL shows whose connection it is, and ends long statements and forgotten transactions itself."""
     async with open_pool(dsn, log, statement_timeout=7.0) as pool:
@@ -107,7 +109,8 @@ async def test_waits_and_queries_are_timed_by_plugin(pool):
 
 async def hold(pool, plugin: str, count: int, stack: contextlib.AsyncExitStack) -> None:
     for _ in range(count):
-        await stack.enter_async_context(pool.database(plugin).unit(HUB))
+        database = pool.database(plugin)
+        await stack.enter_async_context(database._connection(database._gates))
 
 
 async def test_a_plugin_has_its_share(pool):
@@ -201,6 +204,7 @@ def test_others_are_not_taken_for_such(sql):
     assert not leaves_traces(sql)
 
 
+@pytest.mark.pg15
 async def test_nobody_finds_what_another_left_in_the_session(pool):
     """Settings and session locks are undone before somebody else gets the connection."""
     database = pool.database("core")
@@ -231,6 +235,7 @@ async def test_a_cancelled_query_spoils_nothing(pool, eventually):
 # Faults
 
 
+@pytest.mark.pg15
 async def test_a_read_whose_connection_is_cut_is_asked_again(pool, eventually):
     """Outside of a transaction a ``select`` is retried once, on another connection."""
     asking = asyncio.create_task(
@@ -239,6 +244,25 @@ async def test_a_read_whose_connection_is_cut_is_asked_again(pool, eventually):
     backend = await until_busy(pool, eventually, "cut_me")
     await pool.database("core").fetchval("select pg_terminate_backend($1)", backend)
     assert backend != await asking
+
+
+@pytest.mark.parametrize(
+    ("sql", "twice"),
+    [
+        ("select 1", True),
+        ("  SELECT count(*) from core.person p join notes.note n on (true)", True),
+        ("select lower(t.text) from notes.note as t where t.id in (select 1)", True),
+        ("insert into notes.note values (1)", False),
+        ("select notes.spend(1)", False),
+        ('select "notes" . "spend" (1)', False),
+        ("select nextval('notes.seen')", False),
+        ("select pg_notify('a', 'b')", False),
+        ("select pg_try_advisory_lock(1)", False),
+    ],
+)
+def test_what_may_write_is_not_asked_again(sql, twice):
+    """A select that calls a function of a schema, or one of PostgreSQL's that leaves something, may have done it."""
+    assert twice == _reads(sql)
 
 
 async def test_a_write_whose_connection_is_cut_is_not(pool, eventually):
@@ -286,6 +310,7 @@ async def test_a_refusal_at_the_start_is_not_waited_for(dsn, log):
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.pg15
 async def test_a_killed_server_costs_some_503_and_two_lines(cluster_places, binaries, log, lines, eventually):
     """Kill -9: those who ask get ``DatabaseUnavailable``, then everything works again; one line each way."""
     folder = cluster_places.data_dir / f"pg{binaries.major}"
@@ -353,6 +378,7 @@ async def test_a_frozen_server_hangs_nobody(cluster_places, binaries, log, lines
 # Listening
 
 
+@pytest.mark.pg15
 async def test_a_listener_hears_its_channel_only(pool, eventually):
     """Until its context ends; the name of a channel may be anything."""
     heard = []

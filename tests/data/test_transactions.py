@@ -31,6 +31,7 @@ async def notes(database) -> list[int]:
     return [row["id"] for row in await database.fetch("select id from note order by id")]
 
 
+@pytest.mark.pg15
 async def test_it_commits_at_the_end(database):
     """Others see nothing before and everything after; the transaction knows its actor."""
     async with database.unit(OWNER) as tx:
@@ -50,6 +51,7 @@ async def test_it_rolls_back_when_the_body_raises(error, database):
     assert [] == await notes(database)
 
 
+@pytest.mark.pg15
 async def test_the_audit_row_is_part_of_it(database):
     """Who did what to what, by which credential and for which request; gone where the rest is undone."""
     token = bind_request("r-1")
@@ -97,6 +99,7 @@ async def test_nothing_is_called_after_a_rollback(database):
     assert [] == seen
 
 
+@pytest.mark.pg15
 async def test_a_commit_that_fails_raises(database):
     """A deferred constraint speaks at the commit; nothing was called and nothing is there."""
     await database.execute("create table twin (id int unique deferrable initially deferred)")
@@ -119,6 +122,7 @@ async def test_a_read_inside_is_not_asked_again(database):
     assert [] == await notes(database)
 
 
+@pytest.mark.pg15
 async def test_a_connection_lost_before_the_commit_is_told(database):
     """It is never taken for a success."""
     with pytest.raises(DatabaseUnavailable):  # noqa: PT012  (the whole block is one unit)

@@ -61,7 +61,7 @@ def _seen(tmp_path_factory):
     """Run every plugin of the pages in one hub, and every curl line against it; returns states and what was printed."""
     folder = tmp_path_factory.mktemp("pages")
     config, names = _written(folder)
-    own = {"loader": {"dir": str(folder / "hub-plugins")}, "plugins": {"metrics": {"config": {"listen": ""}}}}
+    own = {"loader": {"plugins_dir": str(folder / "hub-plugins")}, "plugins": {"metrics": {"config": {"listen": ""}}}}
 
     async def look():
         async with running_hub(discover=True, config=merged(config, own)) as hub:

@@ -27,13 +27,13 @@ async def test_postgresql_is_killed_under_uploads(server, make_hub, make_postgre
     hub = make_hub(await external.database() if external else "", plugins=("ocr",))
     process = await hub.start("serve", "--no-jobs").ready()
     book, kills = hub.ledger(), 15 if form.long else 1 if external else 2
-    async with book.sending(16):
+    async with book.sending(16 if form.long else 6):
         for number in range(kills):
             await _goes_on(book, wait)
             await asyncio.sleep(form.chance.uniform(0.0, 0.5))
             if external:
                 external.kill()
-                await asyncio.sleep(form.chance.uniform(0.2, 1.0))
+                await asyncio.sleep(form.chance.uniform(0.2, 0.5))
                 await external.start()
             else:
                 os.kill(find_postmaster(hub.cluster).pid, signal.SIGKILL)
@@ -93,7 +93,7 @@ async def test_postgresql_is_away_for_a_while(case, make_hub, make_postgres, wai
     major, fault = case
     if major == 18:
         form.only_long()
-    away, slowest = (30.0 if form.long else 3.0), (8.0 if fault == "frozen" else 3.0)
+    away, slowest = (30.0 if form.long else 2.0), (8.0 if fault == "frozen" else 3.0)
     external = await make_postgres(major)
     hub = make_hub(await external.database(), plugins=("ocr", "steps"))
     process = await hub.start("serve", "--no-jobs").ready()

@@ -36,6 +36,21 @@ async def test_four_servers_at_once_migrate_once(make_hub, dsn, wait):
     assert {"up to date"} == {line.split("\t")[-1] for line in hubs[0].run("db", "status").stdout.splitlines()}
 
 
+async def test_a_start_waits_for_its_database(make_hub, make_postgres, wait):
+    """Where both start together the hub waits for an external server, says so once, and is ready when it is."""
+    external = await make_postgres(18)
+    hub = make_hub(await external.database(), plugins=(), **{"data.acquire_timeout": "20"})
+    external.stop()
+    process = hub.start("serve", "--no-jobs")
+    await wait(lambda: "database.awaited" in process.events("warning"), within=20, what="the waiting")
+
+    await external.start()
+    await process.ready()
+
+    assert ["database.awaited"] == process.events("warning", "error")
+    await process.stop()
+
+
 async def test_removed_plugins_leave_orphans(make_hub, dsn, tmp_path):
     """A wheel uninstalled, a file deleted: the upgrade stays green, their tables are listed, the hub serves on."""
     hub, site = make_hub(dsn, plugins=("shelf", "steps")), tmp_path / "site"

@@ -14,7 +14,9 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.py"))
 
 EXPECTED = {
     "bad_config": ("failed(configure)", "plugins.bad_config.config.address: missing; it must be given"),
+    "bad_path": ("failed(collect)", "routes 'GET /{a-b}': the path '/{a-b}' cannot be mounted: "),
     "base_exception": ("failed(import)", "Unheard: at import"),
+    "exit_in_hook": ("failed(collect)", "jobs: SystemExit: 4"),
     "failing_migration": ("failed(migrate)", "division by zero"),
     "hung_start": ("failed(start)", "did not start within 0.4 s (start_timeout)"),
     "import_error": ("failed(import)", "ModuleNotFoundError: No module named 'a_package_that_is_not_installed'"),
@@ -24,10 +26,17 @@ EXPECTED = {
         "plugin 'metric_clash': metric heartwood_plugin_up belongs to the kernel already",
     ),
     "misspelt_hook": ("failed(register)", "there is no hook 'rotues'; did you mean 'routes'?"),
+    "raising_collector": ("failed(collect)", "metrics: ZeroDivisionError: division by zero"),
     "route_clash": ("failed(collect)", "plugin 'route_clash' has the same twice: 'GET /{number}', 'GET /{name}'"),
+    "same_subscribers": (
+        "failed(collect)",
+        "plugin 'same_subscribers' has two handlers called 'on_rang@same_subscribers.rang'; rename one",
+    ),
     "sleeping_import": ("failed(import)", "the import took longer than 2 s (loader.import_timeout)"),
     "sys_exit": ("failed(import)", "SystemExit: 3"),
+    "unknown_owner": ("failed(collect)", "routes 'GET ': its owner 'nobody' is no plugin that is enabled"),
     "wrong_argument": ("failed(register)", "request"),
+    "wrong_tables": ("failed(collect)", "tables: expected an iterable of Migration, got 3"),
     "good": ("running", ""),
     "leaking_task": ("running", ""),
     "raising_handler": ("running", ""),
@@ -41,7 +50,7 @@ def _seen():
 
     async def look():
         plugins = {name: {} for name in NAMES} | {"hung_start": {"start_timeout": 0.4}}
-        loader = {"dir": str(FOLDER), "import_timeout": 2.0}
+        loader = {"plugins_dir": str(FOLDER), "import_timeout": 2.0}
         async with running_hub(discover=True, config={"plugins": plugins, "loader": loader}) as hub:
             answers = {}
             for name in NAMES:

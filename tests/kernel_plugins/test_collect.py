@@ -9,13 +9,16 @@ from heartwood.api import (
     Assets,
     HealthCheck,
     Job,
+    Migration,
     Permission,
     Plugin,
     Provides,
     Route,
     Subscription,
+    Tables,
     Task,
     hookimpl,
+    hookspec,
 )
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.contracts.permissions import PUBLIC
@@ -38,10 +41,12 @@ async def handler():
 def _plugin(name, **values):
     """Make a plugin class whose hooks return ``values``; a callable is called with the context instead."""
 
-    def hook(value):
+    def hook(name, value):
+        if name == "tables":
+            return hookimpl(lambda self: value(None) if callable(value) else value)
         return hookimpl(lambda self, ctx: value(ctx) if callable(value) else value)
 
-    return type(name.title(), (Plugin,), {"name": name, **{key: hook(value) for key, value in values.items()}})
+    return type(name.title(), (Plugin,), {"name": name, **{key: hook(key, value) for key, value in values.items()}})
 
 
 @pytest.fixture(name="collected")
@@ -76,6 +81,7 @@ def test_everything_a_plugin_contributes_is_kept_and_named(collected):
         health_checks=[HealthCheck("rope", handler)],
         metrics=[Counter("heartwood_bells_rings", "Rings.", registry=None)],
         assets=Assets("heartwood_bells"),
+        tables=Tables("heartwood_bells.tables:metadata", "heartwood_bells.migrations"),
     )
 
     passed, records = collected(cls)
@@ -91,7 +97,43 @@ def test_everything_a_plugin_contributes_is_kept_and_named(collected):
         "health_checks": ["rope"],
         "metrics": ["heartwood_bells_rings"],
         "assets": ["heartwood_bells"],
+        "tables": ["heartwood_bells.migrations"],
+        "hookspecs": [],
     } == records["bells"].contributions
+
+
+def test_what_a_plugin_implements_beside_is_named(collected):
+    """Its lifespan, the hooks it specifies and those of others that it answers are among its contributions."""
+
+    class Looks:
+        @hookspec
+        def looks(self, ctx):
+            raise NotImplementedError
+
+    class Shell(Plugin):
+        name = "shell"
+
+        @hookimpl
+        def hookspecs(self):
+            return [Looks]
+
+    class Page(Plugin):
+        name = "page"
+
+        @hookimpl(optionalhook=True)
+        def looks(self, ctx):
+            return []
+
+        @hookimpl
+        def lifespan(self, ctx):
+            return None
+
+    _, records = collected(Shell, Page)
+    said = {name: {hook for hook, names in each.contributions.items() if names} for name, each in records.items()}
+
+    assert {"shell": {"hookspecs"}, "page": {"looks", "lifespan"}} == said
+    assert ["looks"] == records["shell"].contributions["hookspecs"]
+    assert records["page"].contributions["looks"][0].endswith("Page.looks")
 
 
 def _raise(error):
@@ -103,6 +145,17 @@ def _raise(error):
 
 def _half(_ctx):
     yield Job("one", handler)
+    msg = "no"
+    raise OSError(msg)
+
+
+def _exit(_ctx):
+    yield Job("one", handler)
+    raise SystemExit(3)
+
+
+def _half_a_table(_ctx):
+    yield Migration("0001", "select 1")
     msg = "no"
     raise OSError(msg)
 
@@ -130,6 +183,15 @@ def _half(_ctx):
             {"routes": [Route("GET", "/{id}", handler, "x"), Route("GET", "/{name}", handler, "x", prefix="bells")]},
             "routes: plugin 'bells' has the same twice: 'GET /{id}', 'GET bells/{name}'",
         ),
+        (
+            {"routes": [Route("GET", "/a", handler, "x"), Route("GET", "/b", handler, "x")]},
+            "routes: plugin 'bells' has routes of one name, where `name=` tells them apart: 'GET /a', 'GET /b'",
+        ),
+        ({"jobs": _exit}, "jobs: SystemExit: 3"),
+        ({"tables": 3}, "tables: expected an iterable of Migration, got 3"),
+        ({"tables": "0001"}, "tables: expected an iterable of Migration, got '0001'"),
+        ({"tables": [3]}, "tables: expected Migration, got 3"),
+        ({"tables": _half_a_table}, "tables: OSError: no"),
     ],
 )
 def test_a_wrong_contribution_fails_that_plugin_only(collected, values, sentence):
@@ -145,9 +207,9 @@ def test_routes_that_differ_pass(collected):
     """Another method, another fixed part or another prefix is another route."""
     routes = [
         Route("GET", "/{id}", handler, "bells.read"),
-        Route("POST", "/{id}", handler, "bells.read"),
-        Route("GET", "/{id}/sound", handler, "bells.read"),
-        Route("GET", "/{id}", handler, "bells.read", prefix="gongs"),
+        Route("POST", "/{id}", handler, "bells.read", name="ring"),
+        Route("GET", "/{id}/sound", handler, "bells.read", name="sound"),
+        Route("GET", "/{id}", handler, "bells.read", prefix="gongs", name="gong"),
     ]
 
     passed, _ = collected(_plugin("bells", permissions=[READ], routes=routes), prefixes={"bells": ("bells", "gongs")})
@@ -200,7 +262,7 @@ def test_a_route_without_a_right_place_or_permission_fails(collected, route, sen
 
 def test_everything_that_is_wrong_is_said_at_once(collected):
     """Two bad routes are two sentences; a bad permission is not told again for each route that asks for it."""
-    two = [Route("GET", "x", handler, "bells.read"), Route("GET", "/y", handler, "bells.no")]
+    two = [Route("GET", "x", handler, "bells.read"), Route("GET", "/y", handler, "bells.no", name="y")]
     refused = _plugin("gongs", permissions=[Permission("bad", "x")], routes=[Route("GET", "/z", handler, "bad")])
 
     _, records = collected(_plugin("bells", permissions=[READ], routes=two), refused)
@@ -251,6 +313,18 @@ def test_a_check_of_a_floor_above_fails_the_plugin(collected):
     assert {} == passed
     assert "jobs 'ring': cannot be bound" == records["bells"].reason
     assert [] == seen
+
+
+def test_a_check_that_exits_fails_the_plugin(collected):
+    """Annotations of a plugin are evaluated there, and may do anything."""
+
+    def leave(_record, _value):
+        raise SystemExit(3)
+
+    passed, records = collected(_plugin("bells", jobs=[Job("ring", handler)]), OTHER, checks={"jobs": leave})
+
+    assert [] == list(passed)
+    assert "jobs 'ring': SystemExit: 3" == records["bells"].reason
 
 
 def test_a_second_provider_names_both_owners(collected):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from heartwood.cli.app import KERNEL_COMMANDS
 from heartwood.config.sources import PluginSwitch
-from heartwood.plugins.discovery import discover
+from heartwood.plugins.discovery import COMMANDS, discover
 from heartwood.plugins.records import Phase, State
 
 ON, OFF = PluginSwitch(), PluginSwitch(enabled=False)
@@ -64,6 +65,13 @@ def test_a_missing_plugin_is_answered_with_the_near_name(package):
     assert "no plugin 'notse' is installed; installed: notes; did you mean 'notes'?" == record.reason
 
 
+def test_one_missing_plugin_is_not_told_of_another(package):
+    """What is installed is what is installed, however many names the configuration gets wrong."""
+    found = _found({"gone": ON, "gond": ON}, [package("n", NOTES)])
+
+    assert "no plugin 'gond' is installed; installed: notes" == found["gond"].record.reason
+
+
 def test_a_missing_plugin_that_is_off_is_disabled():
     """A switch that is off may name what is not installed."""
     assert State.DISABLED is _found({"gone": OFF})["gone"].record.state
@@ -92,6 +100,22 @@ def test_a_name_that_cannot_be_a_schema_is_incompatible(package):
 
     assert {State.INCOMPATIBLE} == {each.record.state for each in found.values()}
     assert "'No-Good' cannot be a plugin's name" in found["No-Good"].record.reason
+
+
+def test_prefixes_and_roots_are_parts_of_a_path(package, tmp_path):
+    """Others make the plugin incompatible and are left out, so that no gate is made of them, switched off or on."""
+    points = {
+        "heartwood.plugins": {"mine": "m:M", "{x}": "x:X", "off": "o:O"},
+        "heartwood.prefixes": {"{y}": "m:M", "good": "m:M", "a/b": "o:O"},
+        "heartwood.roots": {"A B": "m:M"},
+    }
+    (tmp_path / "{z}.py").write_text("")
+
+    found = _found({"mine": ON, "{x}": ON, "{z}": ON}, [package("bad", points)], tmp_path)
+
+    assert [("good",), (), (), ()] == [found[name].record.prefixes for name in ("mine", "{x}", "{z}", "off")]
+    assert ((), State.INCOMPATIBLE) == (found["mine"].record.roots, found["mine"].record.state)
+    assert found["mine"].record.reason.startswith("the prefix or root '{y}' cannot be part of a path")
 
 
 def test_two_packages_with_the_same_plugin_are_both_named(package):
@@ -147,12 +171,19 @@ def test_a_clash_of_commands_and_roots_names_both_owners(package):
 
 
 def test_what_the_kernel_has_cannot_be_claimed(package):
-    """A reserved prefix fails with the kernel as its owner."""
+    """A reserved prefix and a command of the kernel fail with the kernel as their owner."""
     points = {"heartwood.plugins": {"mine": "m:M"}, "heartwood.prefixes": {"health": "m:M"}}
+    serving = {"heartwood.plugins": {"other": "o:O"}, "heartwood.commands": {"serve": "o:serve"}}
 
-    record = _found({"mine": ON}, [package("m", points)])["mine"].record
+    found = _found({"mine": ON, "other": ON}, [package("m", points), package("o", serving)])
 
-    assert "the prefix 'health' of plugin 'mine' belongs to the kernel" == record.reason
+    assert "the prefix 'health' of plugin 'mine' belongs to the kernel" == found["mine"].record.reason
+    assert "the command 'serve' of plugin 'other' belongs to the kernel" == found["other"].record.reason
+
+
+def test_the_commands_of_the_kernel_are_all_reserved():
+    """What ``heartwood --help`` lists as the kernel's, no plugin may claim."""
+    assert COMMANDS == set(KERNEL_COMMANDS)
 
 
 def test_what_is_installed_here_is_found():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from contextlib import asynccontextmanager
 
@@ -507,6 +508,111 @@ async def test_a_lifespan_that_ends_by_itself_fails_the_plugin(hub, eventually):
     with pytest.raises(ServiceUnavailable):
         made.services.one(Bell, consumer="x")
     assert "running" == made.labels()["b"]
+
+
+async def test_what_a_failed_plugin_began_is_stopped_and_its_dependents_are_skipped(hub, eventually):
+    """The kernel stops what runs for it; what requires it is left in reverse and says why; the others go on."""
+    did, die = [], asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_raising_after(die))
+            yield "ding"
+
+    made = hub(
+        _plugin("a", lifespan),
+        _plugin("b", _span(did, "b", value=Bell()), requires=("a",)),
+        _plugin("c", _span(did, "c"), requires=("b",)),
+        _plugin("d", after=("a",)),
+    )
+    made.services.promise(made.records["b"], Provides(Bell))
+    made.happened = did
+    await made.cycle.start()
+    del did[:]
+    die.set()
+    await eventually(lambda: "b leaves" in did)
+    with pytest.raises(ServiceUnavailable):
+        made.services.one(Bell, consumer="x")
+    labels = made.labels()
+    await made.cycle.stop()
+
+    assert {
+        "a": "failed(run)",
+        "b": "skipped(needs a, which is failed(run))",
+        "c": "skipped(needs b, which is skipped(needs a, which is failed(run)))",
+        "d": "running",
+    } == labels
+    assert ["a stops", "c stops", "c leaves", "b stops", "b leaves", "d stops"] == did
+    assert "failed(run)" == made.labels()["a"]
+    assert 1 == len(made.records["a"].failures)
+
+
+async def _raising_after(event):
+    await event.wait()
+    msg = "dead"
+    raise ValueError(msg)
+
+
+async def test_a_lifespan_that_dies_while_its_plugin_starts_fails_the_start(hub):
+    """It ended right after it had begun, before the plugin was called running: it is not running for ever."""
+
+    @asynccontextmanager
+    async def lifespan():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_raising(ValueError("dead"))())
+            yield
+
+    made = hub(_plugin("a", lifespan), _plugin("b", requires=("a",)))
+    running = made._running
+
+    async def slowly(record):
+        (life,) = [each for each in asyncio.all_tasks() if each.get_name() == "a: lifespan"]
+        await asyncio.wait({life})
+        await running(record)
+
+    made.cycle._on_running = slowly
+    await made.cycle.start()
+
+    assert {"a": "failed(start)", "b": "skipped(needs a, which is failed(start))"} == made.labels()
+    assert made.records["a"].reason.startswith("its lifespan ended by itself: ")
+    assert ["a runs", "a stops"] == made.happened
+
+
+async def test_a_plugin_is_skipped_where_what_it_requires_fails_while_it_starts(hub, eventually):
+    """Nothing was running yet that could have been skipped when the other one failed."""
+    did, die = [], asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_raising_after(die))
+            yield
+
+    async def enter():
+        die.set()
+        await eventually(lambda: made.records["a"].state is State.FAILED)
+
+    made = hub(_plugin("a", lifespan), _plugin("b", _span(did, "b", enter=enter), requires=("a",)))
+    await made.cycle.start()
+    await eventually(lambda: "b leaves" in did)
+
+    assert "skipped(needs a, which is failed(run))" == made.labels()["b"]
+
+
+async def test_a_start_that_swallows_its_cancellation_is_left_all_the_same(hub):
+    """It enters after all, and is told to leave at once."""
+    did = []
+
+    async def swallow():
+        with contextlib.suppress(asyncio.CancelledError):
+            await _forever()
+
+    made = hub(_plugin("a", _span(did, "a", enter=swallow)), limits={"a": QUICK})
+    await made.cycle.start()
+
+    assert "failed(start)" == made.labels()["a"]
+    assert ["a enters", "a leaves"] == did
 
 
 async def test_a_cancelled_start_stops_what_had_begun(hub):

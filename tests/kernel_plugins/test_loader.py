@@ -7,6 +7,8 @@ import threading
 import time
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from heartwood.config.sources import PluginSwitch
 from heartwood.plugins.discovery import Candidate, discover
@@ -23,14 +25,24 @@ class Hello(Plugin):
 """
 
 
+@pytest.fixture(name="lines")
+def _lines():
+    return LogCapture()
+
+
+@pytest.fixture(name="log")
+def _log(lines):
+    return structlog.wrap_logger(None, processors=[lines])
+
+
 @pytest.fixture(name="loaded")
-def _loaded(tmp_path):
+def _loaded(tmp_path, log):
     """Write a single-file plugin ``hello`` with this text, find it, load it; returns its record."""
 
     def load_text(text, *, timeout=5.0):
         (tmp_path / "hello.py").write_text(text)
         (candidate,) = discover({"hello": PluginSwitch()}, folder=tmp_path, installed=())
-        load(candidate, timeout=timeout)
+        load(candidate, log, timeout=timeout)
         return candidate.record
 
     yield load_text
@@ -38,7 +50,7 @@ def _loaded(tmp_path):
 
 
 @pytest.fixture(name="imported")
-def _imported(tmp_path, monkeypatch):
+def _imported(tmp_path, monkeypatch, log):
     """Put a module of this text on the path and load ``module:attribute`` under the name ``hello``."""
     monkeypatch.syspath_prepend(tmp_path)
     number = iter(range(9))
@@ -47,7 +59,7 @@ def _imported(tmp_path, monkeypatch):
         module = f"hello_module_{next(number)}_{tmp_path.name}"
         (tmp_path / f"{module}.py").write_text(text)
         record = Record("hello")
-        load(Candidate(record, f"{module}:{attribute}"), timeout=5.0)
+        load(Candidate(record, f"{module}:{attribute}"), log, timeout=5.0)
         sys.modules.pop(module, None)
         return record
 
@@ -89,8 +101,8 @@ def test_whatever_the_code_raises_fails_the_plugin_only(loaded, text, sentence):
     assert "import" == record.failures[-1].where
 
 
-def test_a_sleeping_import_costs_its_limit_only(loaded):
-    """The limit is named, and what the thread finds later changes nothing."""
+def test_a_sleeping_import_costs_its_limit_only(loaded, lines):
+    """A quarter of the limit is warned of, the limit is named, and what the thread finds later changes nothing."""
     woken = threading.Event()
     sys.modules["hello_alarm"] = woken
     try:
@@ -105,6 +117,8 @@ def test_a_sleeping_import_costs_its_limit_only(loaded):
         del sys.modules["hello_alarm"]
 
     assert took < 2
+    warning = {"event": "plugin.slow_import", "plugin": "hello", "seconds": 0.05, "limit": 0.2, "log_level": "warning"}
+    assert [warning] == lines.entries
     assert "failed(import)" == record.label
     assert "the import took longer than 0.2 s (loader.import_timeout)" == record.reason
     assert record.plugin is None

@@ -27,6 +27,18 @@ async def speechless():
     raise KeyError
 
 
+async def leaves():
+    raise SystemExit(3)
+
+
+async def interrupts():
+    raise KeyboardInterrupt
+
+
+async def gives_up():
+    raise asyncio.CancelledError
+
+
 async def hangs():
     await asyncio.Event().wait()
 
@@ -43,6 +55,9 @@ async def own_limit():
         (remark, Verdict.OK, "3 models loaded"),
         (wrong, Verdict.DOWN, "the model is not loaded"),
         (speechless, Verdict.DOWN, "KeyError"),
+        (leaves, Verdict.DOWN, "3"),
+        (interrupts, Verdict.DOWN, "KeyboardInterrupt"),
+        (gives_up, Verdict.DOWN, "CancelledError"),
         (hangs, Verdict.DOWN, "no answer within 0.05 s"),
         (own_limit, Verdict.DOWN, "upstream gave up"),
     ],

@@ -8,13 +8,17 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from heartwood.contracts.health import HealthResult, Verdict
 from heartwood.observe.metrics import MOST_LABEL_SETS, MetricRefused, Metrics
+from heartwood.plugins.records import Record, State
 
 
 class Raising:
+    def __init__(self, error):
+        self.error = error
+
     def collect(self):
-        msg = "the sensor is gone"
-        raise OSError(msg)
+        raise self.error
 
 
 class Yielding:
@@ -48,9 +52,9 @@ def _metrics():
 
 def observe_everything(metrics):
     """Give every family of the kernel a value."""
-    metrics.plugin_changed("ocr", "running", up=True)
-    metrics.plugin_import_seconds.labels("ocr").set(0.1)
-    metrics.plugin_start_seconds.labels("ocr").set(0.1)
+    metrics.plugins = [Record("ocr", State.RUNNING, import_seconds=0.1, start_seconds=0.1)]
+    metrics.register("ocr", [gauge("heartwood_ocr_pages")])
+    metrics.database_size_bytes.set(1)
     metrics.count_error("ocr", "route")
     metrics.http_request_duration_seconds.labels("GET", "/business/documents/{id}", "200").observe(0.01)
     metrics.http_requests_in_flight.set(1)
@@ -64,6 +68,7 @@ def observe_everything(metrics):
     metrics.database_wait_seconds.labels("ocr").observe(0.001)
     metrics.database_query_seconds.labels("ocr").observe(0.001)
     metrics.jobs.labels("ocr", "queued").set(0)
+    metrics.job_duration_seconds.labels("ocr", "read").observe(1)
     metrics.metrics_dropped_total.labels("ocr").inc()
 
 
@@ -79,7 +84,7 @@ def test_promtool_finds_nothing_to_say(metrics):
         for line in families
         if not any(s.startswith(line.split()[2]) for s in text.decode().splitlines())
     ]
-    assert len(families) == 19
+    assert len(families) == 25
     assert without_samples == []
 
 
@@ -99,17 +104,26 @@ def test_two_kernels_share_nothing():
     assert "heartwood_ai_models" not in scraped(first)
 
 
-def test_a_raising_collector_is_skipped_and_counted(metrics):
-    """The scrape goes on without a collector that raises, which is counted and told to the kernel."""
+@pytest.mark.parametrize("error", [OSError("the sensor is gone"), SystemExit(3), KeyboardInterrupt()])
+def test_a_raising_collector_is_skipped_and_counted(metrics, error):
+    """The scrape goes on without a collector that raises whatever it likes, which is counted and told to the kernel."""
     told = []
-    metrics.on_error = lambda plugin, error: told.append((plugin, str(error)))
-    metrics.register("broken", [Raising(), gauge("heartwood_broken_pages")])
+    metrics.on_error = lambda plugin, error: told.append((plugin, error))
+    metrics.register("broken", [Raising(error), gauge("heartwood_broken_pages")])
     metrics.register("ocr", [gauge("heartwood_ocr_pages")])
     text = scraped(metrics)
-    assert "heartwood_ocr_pages 0.0" in text
-    assert "heartwood_broken_pages 0.0" in text
-    assert told == [("broken", "the sensor is gone")]
-    assert 'heartwood_plugin_errors_total{plugin="broken",where="metrics"} 1.0' in scraped(metrics)
+    assert told == [("broken", error)]
+    for line in (
+        "heartwood_ocr_pages 0.0",
+        "heartwood_broken_pages 0.0",
+        'heartwood_plugin_errors_total{plugin="broken",where="metrics"} 1.0',
+        'heartwood_collector_up{collector="broken"} 0.0',
+        'heartwood_collector_up{collector="ocr"} 1.0',
+        'heartwood_collector_duration_seconds_count{collector="broken"} 1.0',
+    ):
+        assert line in text
+    assert 'heartwood_collector_last_success_timestamp_seconds{collector="ocr"}' in text
+    assert 'heartwood_collector_last_success_timestamp_seconds{collector="broken"}' not in text
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,7 @@ def test_what_cannot_be_exported_never_breaks_the_scrape(metrics, odd):
     text = scraped(metrics)
     assert 'heartwood_ocr_good{kind="a"} 1.0' in text
     assert text.count("# TYPE heartwood_build_info") == 1
-    assert 'heartwood_plugin_errors_total{plugin="ocr",where="metrics"} 1.0' in scraped(metrics)
+    assert 'heartwood_plugin_errors_total{plugin="ocr",where="metrics"} 1.0' in text
 
 
 def test_a_family_exported_twice_is_left_out_the_second_time(metrics):
@@ -224,14 +238,39 @@ def test_a_label_without_bound_is_cut_and_counted(metrics):
     metrics.register("ocr", [pages])
     for number in range(MOST_LABEL_SETS + 7):
         pages.labels(str(number)).set(1)
-    assert scraped(metrics).count("heartwood_ocr_pages{") == MOST_LABEL_SETS
-    assert 'heartwood_metrics_dropped_total{plugin="ocr"} 7.0' in scraped(metrics)
+    text = scraped(metrics)
+    assert text.count("heartwood_ocr_pages{") == MOST_LABEL_SETS
+    assert 'heartwood_metrics_dropped_total{plugin="ocr"} 7.0' in text
 
 
-def test_a_plugin_is_in_one_state(metrics):
-    """When a plugin changes its state the old one is removed, not set to zero."""
-    metrics.plugin_changed("ocr", "retrying", up=False)
-    metrics.plugin_changed("ocr", "running", up=True)
-    states = [line for line in scraped(metrics).splitlines() if line.startswith("heartwood_plugin_state{")]
-    assert states == ['heartwood_plugin_state{plugin="ocr",state="running"} 1.0']
-    assert 'heartwood_plugin_up{plugin="ocr"} 1.0' in scraped(metrics)
+def test_the_kernels_own_families_are_whole(metrics):
+    """However many routes and queues there are, each is in the scrape."""
+    for number in range(MOST_LABEL_SETS + 50):
+        metrics.http_request_duration_seconds.labels("GET", f"/business/thing{number}", "200").observe(0.01)
+        metrics.jobs.labels(f"thing{number}", "queued").set(1)
+    text = scraped(metrics)
+    assert text.count("heartwood_http_request_duration_seconds_count{") == MOST_LABEL_SETS + 50
+    assert text.count("heartwood_jobs{") == MOST_LABEL_SETS + 50
+    assert "heartwood_metrics_dropped_total{" not in text
+
+
+def test_the_state_of_a_plugin_is_that_of_the_scrape(metrics):
+    """It is in one state, the one that its record has now, and up while it serves and its health checks pass."""
+    record = Record("ocr", State.RETRYING)
+    metrics.plugins = [record]
+
+    def seen():
+        names = ("heartwood_plugin_state{", "heartwood_plugin_up{", "heartwood_plugin_start_seconds{")
+        return [line for line in scraped(metrics).splitlines() if line.startswith(names)]
+
+    down, retrying = (
+        'heartwood_plugin_up{plugin="ocr"} 0.0',
+        'heartwood_plugin_state{plugin="ocr",state="retrying"} 1.0',
+    )
+    assert [down, retrying] == seen()
+    record.state, record.start_seconds = State.RUNNING, 0.5
+    up, running = 'heartwood_plugin_up{plugin="ocr"} 1.0', 'heartwood_plugin_state{plugin="ocr",state="running"} 1.0'
+    started = 'heartwood_plugin_start_seconds{plugin="ocr"} 0.5'
+    assert [up, running, started] == seen()
+    record.health = [HealthResult("ocr", "tesseract", Verdict.DEGRADED, "it is gone", 0.1, critical=False)]
+    assert [down, running, started] == seen()

@@ -148,12 +148,12 @@ def test_there_is_something_to_type():
 
 
 def test_the_reference_of_settings_is_current():
-    """The page of settings is what the command prints, and that of plugins what their classes say."""
+    """The page of settings and that of plugins are what the commands print."""
     for page, command in (
         ("configuration.md", [BIN / "heartwood", "config", "reference"]),
-        ("plugin-settings.md", [sys.executable, ROOT / "tests/operators/plugin_settings.py"]),
+        ("plugin-settings.md", [BIN / "heartwood", "config", "reference", "--plugins"]),
     ):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout == (ROOT / "docs/operators" / page).read_text(encoding="utf-8")
 
 
@@ -198,3 +198,33 @@ def test_the_scripts_are_plain_shell():
     for name in ("run", "test", "setup.sh"):
         done = subprocess.run(["sh", "-n", ROOT / name], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "becomes"),
+    [
+        ("", "serve"),
+        ("--no-jobs --strict", "serve --no-jobs --strict"),
+        ("--set web.listen=x", "--set web.listen=x serve"),
+        ("--set a.b=c --data=/d --strict", "--set a.b=c --data=/d serve --strict"),
+        ("--set a.b=c token list --x", "--set a.b=c token list --x"),
+        ("read --set FILE", "read --set FILE"),
+        ("--help", "--help"),
+        ("--set a.b=c --version", "--set a.b=c --version"),
+    ],
+)
+def test_run_without_a_command_serves(tmp_path, typed, becomes):
+    """Options of the whole command stay before ``serve``, those of ``serve`` behind it; a command stays as it is."""
+    script = (ROOT / "run").read_text(encoding="utf-8")
+    (tmp_path / "run").write_text(script)
+    names = ("install_system_packages", "find_python", "install_python_packages")
+    (tmp_path / "setup.sh").write_text("".join(f"{name}() {{ :; }}\n" for name in names))
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "heartwood").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / ".venv" / "bin" / "heartwood").chmod(0o755)
+
+    done = subprocess.run(["sh", "./run", *typed.split()], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    said = done.stdout.split()
+    assert ["--config", f"{tmp_path}/plugins.toml"] == said[:2]
+    assert becomes == " ".join(said[4:] if said[2] == "--data" and said[3] == f"{tmp_path}/.data" else said[2:])

@@ -6,9 +6,7 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -18,9 +16,7 @@ import psutil
 import pytest
 from attrs import define, field
 
-COMMAND = Path(sys.executable).with_name("heartwood")
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "TESSDATA_PREFIX")
-"""Of the environment of the tests, a machine has these only: nothing of the hub's is set by accident."""
+from processes import HEARTWOOD, clean_environment, free_port
 
 SETTINGS = """
 [data]
@@ -38,7 +34,7 @@ format = "json"
 
 @define
 class Served:
-    """A ``heartwood serve`` that runs, and what belongs to it."""
+    """A ``heartwood serve`` (or ``worker``) that runs, and what belongs to it."""
 
     process: subprocess.Popen
     url: str
@@ -82,7 +78,7 @@ class Machine:
         (self.folder / "plugins.toml").write_text(f"{settings}\n{text}")
 
     def plugin(self, name: str, text: str) -> None:
-        """Write a single-file plugin; ``[loader] dir = "plugins"`` takes it."""
+        """Write a single-file plugin; ``[loader] plugins_dir = "plugins"`` takes it."""
         self.plugins.mkdir(exist_ok=True)
         (self.plugins / f"{name}.py").write_text(text)
 
@@ -94,7 +90,7 @@ class Machine:
     def run(self, *words: str, within: float = 60.0) -> subprocess.CompletedProcess:
         """Type ``heartwood`` and ``words``."""
         return subprocess.run(
-            [COMMAND, *words],
+            [HEARTWOOD, *words],
             cwd=self.folder,
             env=self.environ,
             capture_output=True,
@@ -104,12 +100,13 @@ class Machine:
         )
 
     @contextmanager
-    def serve(self, *words: str, within: float = 60.0):
-        """Run ``heartwood serve`` until it is ready, and end it afterwards where nobody has."""
-        errors = self.folder / "errors"
+    def serve(self, *words: str, role: str = "serve", until: str = "", log: str = "errors", within: float = 60.0):
+        """Run ``heartwood serve`` until it is ready (or says ``until``), and end it afterwards where nobody has."""
+        sign = until or (r"heartwood is ready at (\S+)" if role == "serve" else r'"(hub.ready)"')
+        errors = self.folder / log
         with errors.open("wb") as stream:
             process = subprocess.Popen(
-                [COMMAND, "serve", *words],
+                [HEARTWOOD, role, *words],
                 cwd=self.folder,
                 env=self.environ,
                 stdout=subprocess.DEVNULL,
@@ -118,7 +115,7 @@ class Machine:
             )
         try:
             deadline = time.monotonic() + within
-            while not (ready := re.search(r"heartwood is ready at (\S+)", errors.read_text())):
+            while not (ready := re.search(sign, errors.read_text())):
                 assert process.poll() is None, errors.read_text()
                 assert time.monotonic() < deadline, errors.read_text()
                 time.sleep(0.02)
@@ -134,11 +131,8 @@ def new_machine():
     """Make a machine; its folder can be reached by the user as whom PostgreSQL runs."""
     folder = Path(tempfile.mkdtemp(prefix="hwt"))
     folder.chmod(0o711)
-    environ = {name: os.environ[name] for name in KEPT if name in os.environ}
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     try:
-        machine = Machine(folder, port, environ)
+        machine = Machine(folder, free_port(), clean_environment())
         machine.configure()
         yield machine
     finally:

@@ -66,12 +66,12 @@ def mounted(hub):
     """Return the permission of each method and path; beside these the router has only gates (404, 405, 503)."""
     kernel = hub.kernel
     declared = {
-        (route.method, kernel._mount.path(kernel.by_name[name], route)): route.permission
+        (route.method, kernel.mount.path(kernel.by_name[name], route)): route.permission
         for name, routes in kernel.assembly.parts.routes.items()
         for route, _ in routes
     }
     declared |= {("HEAD", path): permission for (method, path), permission in declared.items() if method == "GET"}
-    on_router = {(each.method, each.resource.canonical) for each in kernel._mount.app.router.routes()}
+    on_router = {(each.method, each.resource.canonical) for each in kernel.mount.app.router.routes()}
     assert declared.keys() == {each for each in on_router if each[0] != "*"}
     return declared
 

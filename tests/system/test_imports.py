@@ -45,7 +45,7 @@ class Listing(Plugin):
 """
 CONFIG = """
 [loader]
-dir = "plugins"
+plugins_dir = "plugins"
 
 [plugins.listing]
 [plugins.ocr]

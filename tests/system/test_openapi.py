@@ -38,7 +38,7 @@ async def test_openapi_covers_every_route_and_validates(hub):
     document = await described(hub)
     OpenAPIV31SpecValidator(document).validate()
     operations = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    routes = hub.kernel._mount.app.router.routes()
+    routes = hub.kernel.mount.app.router.routes()
     mounted = {(each.method, each.resource.canonical) for each in routes if each.method not in ("*", "HEAD")}
 
     assert mounted == operations

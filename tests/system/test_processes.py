@@ -42,12 +42,27 @@ class Busy(Plugin):
     def routes(self):
         return [Route("POST", "/work", begin, "busy.begin")]
 """
+SLOW = """
+import asyncio
+from contextlib import asynccontextmanager
+
+from heartwood.api import Plugin, hookimpl
+
+
+class Slow(Plugin):
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, ctx):
+        ctx.log.info("slow.entered")
+        await asyncio.sleep(3600)
+        yield
+"""
 CONFIG = """
 [work]
 drain = 0.2
 
 [loader]
-dir = "plugins"
+plugins_dir = "plugins"
 
 [plugins.busy]
 [plugins.ocr]
@@ -112,6 +127,38 @@ def test_the_end_leaves_no_process_behind(house, number, group):
     row = next(line.split("\t") for line in listed.stdout.splitlines() if line.startswith(f"{job}\t"))
     assert ("busy.work", "queued", "0") == tuple(row[1:4])
     assert 0 == house.run("jobs", "cancel", str(job)).returncode
+
+
+def test_the_end_of_a_worker_leaves_no_process_behind(house):
+    """Ctrl-C ends a worker as it does the server, with the child and the PostgreSQL that it was the last to use."""
+    with house.serve("--no-jobs") as hub, house.serve(role="worker", log="worker") as worker:
+        job = ask(house, hub, "/business/busy/work", "POST")
+        until(lambda: named(worker, "sleep"))
+        hub.stop(signal.SIGTERM)
+
+        status = worker.stop(signal.SIGINT, group=True)
+
+        assert 0 == status, worker.said
+        assert ([], []) == (worker.left(), hub.left())
+        assert "Traceback" not in worker.said
+    assert 0 == house.run("jobs", "cancel", str(job)).returncode
+
+
+@pytest.mark.parametrize("role", ["serve", "worker"])
+def test_a_signal_is_obeyed_while_the_hub_starts(house, role):
+    """Nobody waits for a plugin that takes its time: what was started is stopped, and nothing stays."""
+    house.plugin("slow", SLOW)
+    house.configure(CONFIG + "[plugins.slow]\n")
+    try:
+        with house.serve(role=role, until='"(slow.entered)"') as hub:
+            status = hub.stop(signal.SIGTERM, within=10)
+
+        assert 0 == status, hub.said
+        assert [] == hub.left()
+        assert '"hub.ready"' not in hub.said
+        assert "Traceback" not in hub.said
+    finally:
+        house.configure(CONFIG)
 
 
 def test_a_second_signal_ends_at_once(house):

@@ -17,13 +17,15 @@ SERVING = {"good", "leaking_task", "raising_handler", "raising_teardown"}
 
 CROWD = """
 [loader]
-dir = "plugins"
+plugins_dir = "plugins"
 import_timeout = 1.0
 retry_first = 0.05
 
 """ + "".join(f"[plugins.{name}]\n" for name in NAMES)
 
-BAD = '[loader]\ndir = "plugins"\n[plugins.bad_config]\nrequired = true\n[plugins.good]\n[plugins.import_error]\n'
+BAD = (
+    '[loader]\nplugins_dir = "plugins"\n[plugins.bad_config]\nrequired = true\n[plugins.good]\n[plugins.import_error]\n'
+)
 
 
 @pytest.fixture(name="crowd")
@@ -79,7 +81,7 @@ def test_strict_prints_all_problems_together(crowd):
 
 
 def test_a_required_plugin_that_cannot_run_stops_the_start(crowd):
-    """What is wrong with a required plugin exits 78 with all of it; the optional one beside it is no reason."""
+    """What is wrong with a required plugin exits 78 with all of it, and with what is wrong beside it."""
     crowd.configure(BAD)
     done = crowd.run("serve")
 
@@ -87,7 +89,7 @@ def test_a_required_plugin_that_cannot_run_stops_the_start(crowd):
     assert "plugin 'bad_config' is failed(configure)" in done.stderr
     assert "plugins.bad_config.config.address: missing; it must be given" in done.stderr
     assert "plugins.bad_config.config.port: missing; it must be given" in done.stderr
-    assert "import_error" not in done.stderr
+    assert "\noptional plugin 'import_error' is failed(import): ModuleNotFoundError" in done.stderr
 
 
 @pytest.mark.parametrize(("required", "words"), [("true", ["serve"]), ("false", ["serve", "--strict"])])
@@ -95,7 +97,7 @@ def test_what_does_not_come_up_ends_the_server(crowd, required, words):
     """What is found out only while starting exits 78 with a sentence each, too, where it is required or strict."""
     names = ("failing_migration", "hung_start")
     sections = "".join(f"[plugins.{name}]\nrequired = {required}\n" for name in names)
-    crowd.configure(f'[loader]\ndir = "plugins"\nstart_timeout = 0.3\n{sections}')
+    crowd.configure(f'[loader]\nplugins_dir = "plugins"\nstart_timeout = 0.3\n{sections}')
     done = crowd.run(*words)
     sentences = [line for line in done.stderr.splitlines() if not line.startswith("{")]
 
@@ -115,10 +117,40 @@ def test_an_address_in_use_is_one_sentence(machine_with_database):
 
 
 def test_what_is_wrong_with_the_kernels_settings_is_said_together_with_the_plugins(crowd):
-    """A broken kernel section exits 78 with every problem of the file, before any plugin is imported."""
+    """A broken kernel section exits 78 with every problem there is: the plugins are looked at all the same."""
     crowd.configure(BAD + '[work]\nbatch = 0\n[hub]\ntimezone = "Mars"\n[webb]\n')
     done = crowd.run("serve")
 
     assert 78 == done.returncode
-    for sentence in ("work.batch: ", "hub.timezone: expected a time zone", "did you mean 'web'?"):
+    for sentence in (
+        "work.batch: ",
+        "hub.timezone: expected a time zone",
+        "did you mean 'web'?",
+        "plugins.bad_config.config.port: missing; it must be given",
+        "\noptional plugin 'import_error' is failed(import): ModuleNotFoundError",
+    ):
         assert sentence in done.stderr
+    assert not (crowd.folder / "data").exists()
+
+
+def test_a_worker_logs_what_it_does_not_start(crowd):
+    """Nobody reads a worker's pages: each plugin that failed before the start is a line with its phase and why."""
+    names = ("import_error", "bad_config", "misspelt_hook", "metric_clash", "failing_migration", "good")
+    crowd.configure(
+        '[loader]\nplugins_dir = "plugins"\n[plugins.gone]\n' + "".join(f"[plugins.{each}]\n" for each in names)
+    )
+    with crowd.serve(role="worker") as worker:
+        lines = [json.loads(line) for line in worker.said.splitlines()]
+        status = worker.stop(signal.SIGTERM)
+
+    failed = {line["plugin"]: (line["phase"], line["reason"]) for line in lines if line["event"] == "plugin.failed"}
+    assert {
+        "import_error": "import",
+        "bad_config": "configure",
+        "misspelt_hook": "register",
+        "metric_clash": "collect",
+        "failing_migration": "migrate",
+        "gone": "discover",
+    } == {name: phase for name, (phase, _) in failed.items()}
+    assert "No module named 'a_package_that_is_not_installed'" in failed["import_error"][1]
+    assert (0, []) == (status, worker.left())

@@ -63,12 +63,17 @@ class Site:
         capture.entries = self.lines
         self.log = structlog.wrap_logger(structlog.PrintLogger(), processors=[capture])
         self.metrics = Metrics()
-        self.pipeline = Pipeline(self.settings, self.log, self.metrics)
+        logs = SimpleNamespace(logger=lambda: self.log, write=self.write)
+        self.pipeline = Pipeline(self.settings, logs, self.metrics)
         self.mount = Mount(self.pipeline, People())
         self.record = Record("notes", State.RUNNING, prefixes=("notes",))
         self.streams = Streams(self.settings.heartbeat, self.metrics)
         self.server = None
         self.session = None
+
+    def write(self, event, lines):
+        """Keep lines of the access log."""
+        self.lines += [{"event": event, "log_level": "info", **line} for line in lines]
 
     def add(self, method, path, handler, permission="notes.read", *, body=False, database=None, owner=None, **options):
         """Mount a route of the plugin ``notes``."""

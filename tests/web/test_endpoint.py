@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from heartwood.contracts.data import Stored
+from heartwood.contracts.errors import DatabaseUnavailable
 from heartwood.contracts.permissions import PUBLIC
 from heartwood.data.pool import Pool
 from heartwood.data.settings import DataSettings
@@ -58,6 +59,22 @@ async def test_only_who_holds_the_permission_gets_through(site, headers, permiss
     await site.start()
 
     assert status == (await site.ask("GET", "/business/notes/x", headers=headers)).status
+
+
+async def test_a_public_route_answers_while_nobody_can_be_known(site, monkeypatch):
+    """A token cannot be looked up without the database: who needs none is served, all others are told to come again."""
+
+    async def away(_authorization):
+        msg = "PostgreSQL is away"
+        raise DatabaseUnavailable(msg)
+
+    monkeypatch.setattr(site.mount._identity, "authenticate", away)
+    site.add("GET", "/open", _fine, PUBLIC)
+    site.add("GET", "/closed", _fine)
+    await site.start()
+
+    assert 200 == (await site.ask("GET", "/business/notes/open")).status
+    assert 503 == (await site.ask("GET", "/business/notes/closed")).status
 
 
 async def test_the_permission_is_asked_before_the_body_is_read(site):

@@ -177,8 +177,9 @@ def _working(pool: Pool, log):
     @asynccontextmanager
     async def work(*handlers: JobHandler, pool: Pool = pool, **more):
         settings = evolve(QUICK, **more.pop("settings", {}))
-        worker = Worker(pool, settings, log, **more)
-        worker.serve(handlers)
+        worker = Worker(pool, settings, log, pool.metrics, **more)
+        for plugin in {handler.plugin for handler in handlers}:
+            worker.serve(plugin, [handler for handler in handlers if handler.plugin == plugin])
         await worker.start()
         try:
             yield worker

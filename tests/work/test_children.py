@@ -167,6 +167,16 @@ async def test_a_child_killed_while_idle_is_replaced(pool, eventually):
     assert pid != (await pool.call("child_functions:where", {}))["pid"]
 
 
+async def test_a_child_killed_at_work_is_told(pool, eventually):
+    """After a kill -9 the caller gets a sentence, also where the system did it for want of memory; the pool goes on."""
+    waiting = asyncio.create_task(pool.call("child_functions:spin", {}))
+    await eventually(_ours)
+    os.kill(_ours()[0].pid, signal.SIGKILL)
+    with pytest.raises(ChildFailed, match="child_functions:spin was killed by SIGKILL"):
+        await waiting
+    assert await pool.call("child_functions:echo", {"again": 1}) == {"again": 1}
+
+
 async def test_limit_ends_the_whole_group(pool, tmp_path, eventually):
     """A program that the child had started is gone with it."""
     file = tmp_path / "pid"

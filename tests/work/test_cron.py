@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from attrs import evolve
 
 from heartwood.contracts.errors import DatabaseUnavailable
+from heartwood.contracts.jobs import Retry
 from heartwood.contracts.tasks import Task
 from heartwood.work.cron import BadSchedule, CronTable, check_cron, next_run
 from heartwood.work.tasks import cron_handler
@@ -85,7 +88,7 @@ async def test_what_is_due_is_enqueued_once_however_many_ask(desk, log, sweep):
     name = sweep[0].name
     tables = [CronTable(desk.core, UTC, log) for _ in range(10)]
     for each in tables:
-        each.add(name, "0 0 1 1 *")
+        each.add("notes", {name: "0 0 1 1 *"})
     await tables[0]._look()
     await desk.core.execute(OVERDUE, name)
     await asyncio.gather(*(each._look() for each in tables))
@@ -96,22 +99,46 @@ async def test_a_run_that_is_still_waiting_is_not_doubled(desk, log, sweep):
     """While the job of the last run waits, the next run adds none."""
     name = sweep[0].name
     table = CronTable(desk.core, UTC, log)
-    table.add(name, "0 0 1 1 *")
+    table.add("notes", {name: "0 0 1 1 *"})
     for _ in range(3):
         await table._look()
         await desk.core.execute(OVERDUE, name)
     assert 1 == await desk.core.fetchval("select count(*) from queue.pgqueuer")
 
 
-async def test_a_changed_schedule_replaces_the_old_one(desk, log, sweep):
-    """The same task with another expression leaves one row; other tasks keep theirs."""
-    name = sweep[0].name
-    for expressions in ({name: "0 0 1 1 *", "notes.other@cron": "5 5 * * *"}, {name: "0 1 * * *"}):
+async def test_a_plugins_schedules_are_those_it_has_now(desk, log):
+    """A changed expression replaces the old one, a task that was removed leaves nothing; other plugins keep theirs."""
+    old = {"notes.sweep@cron": "0 0 1 1 *", "notes.gone@cron": "5 5 * * *"}
+    for mine in (old, {"notes.sweep@cron": "0 1 * * *"}, {}):
         table = CronTable(desk.core, UTC, log)
-        for each, expression in expressions.items():
-            table.add(each, expression)
+        table.add("notes", mine)
+        if mine is old:
+            table.add("other", {"other.wake@cron": "5 5 * * *"})
         await table._look()
-    assert {name: "0 1 * * *", "notes.other@cron": "5 5 * * *"} == await planned(desk)
+        assert {**mine, "other.wake@cron": "5 5 * * *"} == await planned(desk)
+
+
+async def test_runs_are_measured_like_those_of_other_tasks(pool, working, eventually, desk):
+    """A schedule's runs, failures and last success are in the families of tasks, its attempts in that of jobs."""
+    errors = [ValueError("no broom")]
+
+    async def sweep():
+        if errors:
+            raise errors.pop()
+
+    handler = cron_handler("notes", Task("sweep", sweep, cron="0 0 1 1 *"), sweep)
+    handler = evolve(handler, job=evolve(handler.job, retry=Retry(first=0.05)))
+    labels = {"plugin": "notes", "task": "sweep"}
+
+    def counted(family: str, labels: dict = labels):
+        return pool.metrics.registry.get_sample_value(f"heartwood_{family}", labels)
+
+    async with working(handler):
+        await desk.core.execute(BY_NOBODY, handler.name)
+        await eventually(lambda: counted("task_last_success_timestamp_seconds"))
+    assert (2, 1) == (counted("task_runs_total"), counted("task_failures_total"))
+    assert 2 == counted("job_duration_seconds_count", {"plugin": "notes", "job": "sweep@cron"})
+    assert abs(counted("task_last_success_timestamp_seconds") - time.time()) < 5
 
 
 async def test_schedules_of_a_withdrawn_plugin_rest_and_are_made_up(desk, working, eventually, sweep):
@@ -122,10 +149,10 @@ async def test_schedules_of_a_withdrawn_plugin_rest_and_are_made_up(desk, workin
         await worker.withdraw("notes")
         await desk.core.execute(OVERDUE, handler.name)
         other = cron_handler("other", Task("wake", print, cron="0 0 1 1 *"), print)
-        worker.serve([other])
+        worker.serve("other", [other])
         await eventually(lambda: has_two(desk))
         assert [] == runs
-        worker.serve([handler])
+        worker.serve("notes", [handler])
         await eventually(lambda: runs)
 
 
@@ -174,7 +201,7 @@ async def test_a_stop_together_with_a_change_ends_the_table(log, turns):
     running = asyncio.create_task(table.run())
     for _ in range(5):
         await asyncio.sleep(0)
-    table.remove(["notes.sweep@cron"])
+    table.remove("notes")
     table._changed.set()
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from heartwood.contracts.events import Subscription
 from heartwood.work.events import EventBus, NotAnEvent, event_handler, record_subscriptions
+from heartwood.work.inspect import list_jobs
 
 
 @frozen
@@ -40,6 +41,7 @@ async def queued(desk) -> list[tuple[str, bytes]]:
     return [tuple(row) for row in rows]
 
 
+@pytest.mark.pg15
 async def test_each_recorded_subscriber_is_a_job_of_its_own(desk):
     """Also where its plugin does not run at the moment; who is not recorded gets nothing."""
     await record_subscriptions(desk.core, "search", [Subscription(NoteWritten, index)])
@@ -97,6 +99,18 @@ async def test_recording_replaces_what_a_plugin_was_told_of(desk):
     await record_subscriptions(desk.core, "backup", [])
     rows = await desk.core.fetch("select event, plugin, handler from core.subscription")
     assert [("notes.written", "search", "mirror")] == [tuple(row) for row in rows]
+
+
+async def test_a_job_without_a_subscriber_says_so(desk):
+    """What waits for a subscriber that was removed is not run by anybody; the list of jobs says so, and what to do."""
+    await record_subscriptions(
+        desk.core, "search", [Subscription(NoteWritten, index), Subscription(NoteWritten, mirror)]
+    )
+    await publish(desk, NoteWritten(7))
+    await record_subscriptions(desk.core, "search", [Subscription(NoteWritten, mirror)])
+    reasons = {job.name: job.reason for job in (await list_jobs(desk.core)).items}
+    gone = "no plugin has this subscriber or schedule any more: cancel it"
+    assert {"search.index@notes.written": gone, "search.mirror@notes.written": None} == reasons
 
 
 async def test_a_class_without_a_name_is_no_event(desk):

@@ -11,8 +11,8 @@ from attrs import frozen
 from heartwood.contracts.errors import Discard, HeartwoodError, LeaseLost
 from heartwood.contracts.jobs import Job, Retry
 from heartwood.contracts.people import Actor
-from heartwood.work.attempts import delay
 from heartwood.work.jobs import JobQueue, UnknownJob
+from heartwood.work.performer import delay
 
 
 @frozen
@@ -33,6 +33,7 @@ async def test_a_job_is_run_with_its_payload(desk, working, eventually):
     assert [(b'{"text":"milk"}', job, 1, False)] == seen
 
 
+@pytest.mark.pg15
 async def test_a_job_is_part_of_the_transaction(desk):
     """Where the transaction is rolled back, there is no job."""
 
@@ -59,6 +60,7 @@ async def test_a_mistyped_job_is_refused(desk):
         await desk.enqueue("raed")
 
 
+@pytest.mark.pg15
 async def test_a_dedupe_key_counts_while_a_job_waits_or_runs(desk, working, eventually):
     """The second job of a key is skipped, without an error, until the first one has ended."""
     go = asyncio.Event()
@@ -127,6 +129,7 @@ def await_ended(desk, job):
     return lambda: desk.ended(job)
 
 
+@pytest.mark.pg15
 async def test_a_job_that_raises_is_tried_again_and_then_dead(desk, working, eventually, lines):
     """It is tried as often as its retry says, noted each time, and then kept with its reason."""
     attempts, noted = [], []
@@ -171,7 +174,7 @@ async def test_whatever_a_handler_raises_fails_its_job_only(desk, working, event
         await eventually(lambda: desk.dead(job))
         other = await desk.enqueue("write")
         await eventually(lambda: desk.ended(other))
-    assert (await desk.row(job))["reason"].startswith(f"{type(error).__name__}: ")
+    assert (await desk.row(job))["reason"].startswith(type(error).__name__)
 
 
 async def nothing(_payload, _run):
@@ -223,15 +226,16 @@ async def test_handlers_come_and_go(desk, working, eventually):
     """A worker serves what it is given later, and leaves what is withdrawn."""
     async with working() as worker:
         job = await desk.enqueue("write")
-        worker.serve([desk.handler("write", nothing)])
+        worker.serve("notes", [desk.handler("write", nothing)])
         await eventually(lambda: desk.ended(job))
         await worker.withdraw("notes")
-        worker.serve([desk.handler("read", nothing)])
+        worker.serve("notes", [desk.handler("read", nothing)])
         waiting, job = await desk.enqueue("write"), await desk.enqueue("read")
         await eventually(lambda: desk.ended(job))
     assert "queued" == (await desk.row(waiting))["status"]
 
 
+@pytest.mark.pg15
 async def test_a_whole_transaction_ends_the_job(desk, working, eventually):
     """Rows of a handler's injected transaction commit with the end of its job, and not where it raises."""
 
@@ -248,6 +252,7 @@ async def test_a_whole_transaction_ends_the_job(desk, working, eventually):
     assert await desk.row(job) is None
 
 
+@pytest.mark.pg15
 async def test_results_of_a_lost_attempt_are_refused(desk, working, eventually):
     """A transaction of an attempt whose job was taken by another is rolled back, and the job is not marked done."""
     refused = []

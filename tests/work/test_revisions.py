@@ -15,7 +15,7 @@ from pgqueuer.adapters.persistence.queries import Queries
 from heartwood.data.migrations import MigrationSource, check, upgrade
 from heartwood.data.migrations.published import changed_since_published
 from heartwood.kernel import CORE_TABLES
-from heartwood.work.engine import names
+from heartwood.work.fenced import names
 
 CORE = MigrationSource("core", CORE_TABLES)
 MAY = "select has_table_privilege('heartwood_work', $1, $2)"

@@ -34,6 +34,7 @@ async def heard(stream, number: int = 1) -> list[Signal]:
         return [await anext(stream) for _ in range(number)]
 
 
+@pytest.mark.pg15
 async def test_a_signal_is_heard_in_every_process_once(buses):
     """The sender's own listeners hear it at once, those of other processes soon, and nobody twice."""
     here, there = await buses(), await buses()
@@ -138,7 +139,7 @@ def _redis(tmp_path):
         running.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=tmp_path))
         return running[-1]
 
-    start.url = Secret(f"unix://{path}")
+    start.path, start.url = path, Secret(f"unix://{path}")
     yield start
     for each in running:
         each.kill()
@@ -149,6 +150,7 @@ async def test_redis_carries_signals_and_may_die(buses, redis, eventually, monke
     """While it answers PostgreSQL is not asked; when it is killed PostgreSQL takes over; one log line each way."""
     monkeypatch.setattr(signals, "REDIS_PAUSE", 0.05)
     server = redis()
+    await eventually(redis.path.exists)  # who asks before that logs one line more
     here, there = await buses(redis.url), await buses(redis.url)
     told = []
     async with there.listen("*") as far, desk.core._pool.listener("heartwood_signal", told.append):

@@ -12,7 +12,7 @@ from attrs import define, field
 from heartwood.contracts.errors import DatabaseUnavailable
 from heartwood.contracts.tasks import Scope, Task
 from heartwood.observe.metrics import Metrics
-from heartwood.work import tasks
+from heartwood.work import locks, tasks
 from heartwood.work.tasks import Reports, TaskRunner
 
 CRASH = RuntimeError("no ink")
@@ -62,7 +62,7 @@ async def _runners(pool, log, metrics, notebook):
 def _hasty(monkeypatch):
     """Restart and take over without long waits."""
     monkeypatch.setattr(tasks, "DELAY_FIRST", 0.01)
-    monkeypatch.setattr(tasks, "TRY_EVERY", 0.05)
+    monkeypatch.setattr(locks, "TRY_EVERY", 0.05)
 
 
 def local(name: str = "tick", **more) -> Task:
@@ -275,6 +275,22 @@ async def test_a_hub_task_runs_in_one_process_and_moves(runners, hasty, eventual
         await eventually(lambda: len(seen) > 1, within=0.3)
     await first.close()
     await eventually(lambda: seen == ["first", "second"])
+
+
+async def test_a_hub_task_of_a_killed_process_is_taken_over(runners, program, eventually):
+    """After a kill -9 of the process that runs it, another one runs it within ten seconds."""
+    victim, started = program(task=True), []
+    await victim.said("watching")
+
+    async def watch():
+        started.append(1)
+        await asyncio.Event().wait()
+
+    runners().start("notes", Task("watch", print, forever=True), watch)
+    with pytest.raises(AssertionError):
+        await eventually(lambda: started, within=0.3)
+    victim.kill()
+    await eventually(lambda: started, within=10)
 
 
 async def test_a_hub_task_whose_connection_is_gone_ends_at_once(runners, hasty, desk, eventually, crash_postgres):

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from typing import ClassVar, Protocol
 
 import asyncpg
 import pytest
 
-from heartwood.work.engine import names
+from heartwood import kernel
+from heartwood.api import Actor, Job, JobRun, NotReady, Plugin, Provides, hookimpl
+from heartwood.data.pool import Pool
+from heartwood.data.settings import DataSettings
+from heartwood.observe.metrics import Metrics
+from heartwood.testing import running_hub
+from heartwood.work import attempts as attempts_of_jobs
+from heartwood.work import performer
+from heartwood.work import worker as worker_module
+from heartwood.work.fenced import names
 
 
 @pytest.mark.parametrize("step", ["pick", "handler", "transaction"])
@@ -237,6 +247,7 @@ async def test_a_blocking_handler_gives_one_result(desk, program, eventually):
     assert [(job, 2, "done")] == await desk.results()
 
 
+@pytest.mark.pg15
 async def test_an_attempt_lost_by_a_living_process_is_not_counted(desk, working, eventually):
     """The process notices by its next sign of life, ends the handler, and takes the charge back."""
     ended = []
@@ -321,3 +332,134 @@ def test_pgqueuer_takes_no_names_from_the_environment(monkeypatch):
     for name in ("CHANNEL", "TRIGGER", "FUNCTION", "QUEUE_TABLE", "PGQUEUER_PREFIX", "PGQUEUER_SCHEMA"):
         monkeypatch.setenv(name, "stranger")
     assert before == names().model_dump()
+
+
+async def test_a_handler_that_ignores_its_end_stops_nobody(
+    desk, working, monkeypatch, eventually, *, crash_postgres, lines
+):
+    """After PostgreSQL was lost it is left behind, with a line in the log, and the worker goes on, with its job too."""
+    monkeypatch.setattr(attempts_of_jobs, "LAST_WORDS", 0.2)
+    started, go = [], asyncio.Event()
+
+    async def deaf(_payload, run):
+        started.append(run.attempt)
+        while len(started) == 1 and not go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.wait()
+
+    async with working(desk.handler("deaf", deaf), desk.handler("write", nothing)) as worker:
+        job = await desk.enqueue("deaf")
+        await eventually(lambda: worker.running)
+        try:
+            await crash_postgres()
+            await eventually(lambda: desk.ended(job), within=10)
+            await eventually(lambda: works(desk), within=10)
+        finally:
+            go.set()
+    assert [1, 1] == started
+    assert [("worker.stuck", "notes.deaf", job)] == [
+        (line["event"], line["job"], line["id"]) for line in lines if line["log_level"] == "error"
+    ]
+
+
+async def test_many_jobs_with_two_connections_each(hub_dsn, log, desk, working, eventually):
+    """Handlers that ask beside their transaction find a connection, however many of them run; none waits in vain."""
+    pool = Pool(hub_dsn, DataSettings(acquire_timeout=1.0), log, Metrics())
+    await pool.open()
+    notes, attempts = pool.database("notes"), []
+
+    async def both(_payload, run):
+        attempts.append(run.attempt)
+        async with run.whole() as tx:
+            await tx.execute("select pg_sleep(0.3)")
+            await notes.fetchval("select 1")
+
+    async with working(desk.handler("both", both), pool=pool):
+        jobs = [await desk.enqueue("both") for _ in range(20)]
+        for job in jobs:
+            await eventually(lambda job=job: desk.ended(job), within=15)
+    await pool.close()
+    assert [1] * 20 == attempts
+
+
+class Press(Protocol):
+    """A service that comes late."""
+
+
+class Printer(Plugin):
+    """Provides a press once its paper has come."""
+
+    name = "printer"
+    paper = False
+
+    @hookimpl
+    def services(self):
+        return [Provides(Press)]
+
+    @hookimpl
+    @contextlib.asynccontextmanager
+    async def lifespan(self):
+        if not Printer.paper:
+            message = "no paper"
+            raise NotReady(message)
+        yield self
+
+
+class Notes(Plugin):
+    """Needs a press in a job."""
+
+    name = "notes"
+    attempts: ClassVar[list] = []
+
+    @hookimpl
+    def jobs(self):
+        async def print_(press: Press, run: JobRun) -> None:
+            self.attempts.append(run.attempt)
+
+        return [Job("print", print_)]
+
+
+async def test_a_job_waits_for_the_plugin_it_needs(monkeypatch, eventually):
+    """While the provider of a service is tried again, the job goes back to the queue, and no attempt is used up."""
+    monkeypatch.setattr(performer, "PAUSE_WITHOUT_PLUGIN", 0.05)
+    monkeypatch.setattr(Printer, "paper", False)
+    config = {"loader": {"retry_first": 0.2, "retry_longest": 0.2}}
+    async with running_hub(plugins=[Printer, Notes], config=config) as hub:
+        async with hub.kernel.database("notes").unit(Actor(None, "test", frozenset(), "command")) as tx:
+            await hub.kernel.queue.enqueue(tx, "print")
+        await eventually(lambda: hub.log.getvalue().count("job.postponed") > 4)
+        Printer.paper = True
+        await eventually(lambda: Notes.attempts, within=10)
+        await hub.jobs.drain()
+        left = await hub.kernel.database("core").fetchval("select count(*) from queue.pgqueuer")
+    assert ([1], 0) == (Notes.attempts, left)
+
+
+async def test_a_worker_that_cannot_take_jobs_says_so(monkeypatch, eventually):
+    """A worker whose engine cannot be imported is not ready and says why; it tries again, and is ready then."""
+    broken = [ImportError("no queue")] * 2
+    real = worker_module.import_module
+
+    def import_module(name):
+        if broken:
+            raise broken.pop()
+        return real(name)
+
+    monkeypatch.setattr(worker_module, "import_module", import_module)
+    monkeypatch.setattr(kernel, "READY_WITHIN", 0.01)
+    async with running_hub(role="worker") as hub:
+        assert ["core.jobs: no jobs are taken: ImportError: no queue"] == await hub.kernel.condition.ready()
+        assert await hub.kernel.worker.taking(5)
+        await eventually(lambda: is_ready(hub), within=3)
+
+
+async def is_ready(hub) -> bool:
+    return not await hub.kernel.condition.ready()
+
+
+async def test_a_ready_worker_takes_jobs():
+    """``hub.ready`` of a worker means that it has looked into the queue; counting the hub's jobs is for ``serve``."""
+    async with running_hub(role="worker") as hub:
+        assert await hub.kernel.worker.taking(0)
+        roles = {task.name: task.roles for task, _ in hub.kernel.assembly.parts.tasks["core"]}
+        assert {"serve"} == roles["measure"]

@@ -32,6 +32,7 @@ from heartwood.contracts.errors import (
 )
 from heartwood.contracts.events import Event, Events, Signal, Signals, Subscriber, Subscription
 from heartwood.contracts.health import HealthCheck, HealthResult, Verdict
+from heartwood.contracts.http import idempotency_key
 from heartwood.contracts.jobs import Job, JobInfo, JobRun, Jobs, JobState, Retry
 from heartwood.contracts.people import HUB, Actor
 from heartwood.contracts.permissions import Permission, Role
@@ -108,6 +109,7 @@ __all__ = [
     "Verdict",
     "hookimpl",
     "hookspec",
+    "idempotency_key",
     "many",
     "setting",
 ]

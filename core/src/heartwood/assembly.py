@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,26 +13,25 @@ from attrs import define, field
 from heartwood.contracts.data import Tables
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.data.migrations import MigrationSource
-from heartwood.observe.metrics import MetricRefused
 from heartwood.plugins.binding import Binder
-from heartwood.plugins.collect import collect
-from heartwood.plugins.discovery import Candidate, discover
+from heartwood.plugins.collect import KERNEL, collect
+from heartwood.plugins.discovery import fault_of_name
 from heartwood.plugins.loader import adopt, load
 from heartwood.plugins.order import in_order
 from heartwood.plugins.records import Phase, Record, State
+from heartwood.settings import find_plugins
 from heartwood.web.binding import BoundRoute, bind_route
-from heartwood.web.openapi import Mounted, document
+from heartwood.web.schemas import Schemas
 from heartwood.work.attempts import JobHandler
 from heartwood.work.binding import bind_job
 from heartwood.work.events import event_handler
 from heartwood.work.tasks import cron_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from heartwood.config.findings import Finding
     from heartwood.config.sources import Layers
-    from heartwood.contracts.data import Migration
     from heartwood.contracts.events import Subscription
     from heartwood.contracts.health import HealthCheck
     from heartwood.contracts.jobs import Job
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from heartwood.plugins.plugin import Plugin
     from heartwood.plugins.services import ServiceCatalog
     from heartwood.settings import Settings
+
+    Problems = Mapping[str, list[Finding]]
+    """What is wrong with the configuration of each plugin."""
 
 DEAD = frozenset({State.MISSING, State.INCOMPATIBLE, State.FAILED, State.SKIPPED})
 
@@ -65,16 +69,29 @@ class Parts:
     permissions: list[Permission] = field(factory=list)
 
 
-def find(layers: Layers, settings: Settings, classes: Sequence[type[Plugin]] | None) -> list[Record]:
+def find(layers: Layers, settings: Settings, classes: Sequence[type[Plugin]] | None, log: Any) -> list[Record]:
     """Return all plugins in order, the enabled ones imported; ``classes`` takes the place of what is installed."""
     if classes is not None:
         return _given(layers, classes)
-    folder = Path(settings.loader.dir).expanduser() if settings.loader.dir else None
-    candidates = discover(layers.plugin_switches(), folder=folder)
+    candidates = find_plugins(layers, settings.loader)
     for each in candidates:
+        _keep_for_kernel(each.record, settings.web.api_root, log)
         if each.record.state is State.FOUND:
-            load(each, timeout=settings.loader.import_timeout)
-    return _sorted([each.record for each in candidates])
+            load(each, log, timeout=settings.loader.import_timeout)
+    return _sorted([each.record for each in candidates if each.record.name != KERNEL])
+
+
+def _keep_for_kernel(record: Record, api_root: str, log: Any) -> None:
+    """Let no plugin, not even one that is off, have the kernel's name, or a gate in front of the whole API."""
+    if record.name == KERNEL:
+        log.error("plugin.ignored", plugin=KERNEL, reason=fault_of_name(KERNEL))
+    first = api_root.split("/")[1]
+    if first in record.roots:
+        record.roots = tuple(root for root in record.roots if root != first)
+        if record.state is State.FOUND:
+            record.fail(
+                Phase.DISCOVER, f"the root {first!r} of plugin {record.name!r} belongs to the API (web.api_root)"
+            )
 
 
 def _given(layers: Layers, classes: Sequence[type[Plugin]]) -> list[Record]:
@@ -98,19 +115,19 @@ def _sorted(records: list[Record]) -> list[Record]:
     return [*ordered, *(record for record in records if record not in ordered)]
 
 
-def configure(layers: Layers, records: Iterable[Record], make_context: Callable[[Record, Any], Any]) -> list[Finding]:
+def configure(layers: Layers, records: Iterable[Record], make_context: Callable[[Record, Any], Any]) -> Problems:
     """Give every plugin its configuration and context; return what is wrong with the configurations."""
-    findings: list[Finding] = []
+    problems: dict[str, list[Finding]] = {}
     for record in records:
         if record.state is not State.FOUND:
             continue
         loaded = layers.plugin(record.name, record.plugin.config)
-        findings += loaded.findings
         if loaded.findings:
+            problems[record.name] = loaded.findings
             record.fail(Phase.CONFIGURE, "; ".join(map(str, loaded.findings)))
         else:
             record.context = make_context(record, loaded.value if record.plugin.config else None)
-    return findings
+    return problems
 
 
 def register(records: Iterable[Record], hooks: Hooks) -> list[Record]:
@@ -127,9 +144,12 @@ class Assembly:
         self.parts = Parts()
         self._services = services
         self._metrics = metrics
+        self._schemas = Schemas()
+        self._known: frozenset[str] = frozenset()
 
     def collect(self, records: Sequence[Record], hooks: Hooks) -> list[Contributed]:
         """Return the contributions of those that pass; the others have failed, and nothing of them stays."""
+        self._known = frozenset(record.name for record in records)
         checks: dict[str, Callable[[Record, Any], None]] = {
             "services": self._service,
             "routes": self._route,
@@ -150,8 +170,13 @@ class Assembly:
         self._services.promise(record, provides)
 
     def _route(self, record: Record, route: Route) -> None:
+        if route.owner is not None and route.owner not in self._known:
+            msg = f"its owner {route.owner!r} is no plugin that is enabled; pass on the name that `contributions` gave"
+            raise HeartwoodError(msg)
         bound = bind_route(record.name, route, self.binder)
-        document([Mounted(record.name, route.path, bound)], version="")  # a type that has no schema is found here
+        if bound.body is not None:
+            self._schemas.of(record.name, bound.body, written=False, where=f"{route.label}: body")
+        self._schemas.of(record.name, bound.returns, written=True, where=f"{route.label}: answer")
         self.parts.routes.setdefault(record.name, []).append((route, bound))
 
     def _job(self, record: Record, job: Job) -> None:
@@ -176,61 +201,79 @@ class Assembly:
         self.parts.checks.setdefault(record.name, []).append((check, call))
 
     def _handle(self, handler: JobHandler) -> None:
-        self.parts.handlers.setdefault(handler.plugin, []).append(handler)
+        others = self.parts.handlers.setdefault(handler.plugin, [])
+        if handler.name in {other.name for other in others}:
+            msg = f"plugin {handler.plugin!r} has two handlers called {handler.job.name!r}; rename one"
+            raise HeartwoodError(msg)
+        others.append(handler)
 
     def _measured(self, each: Contributed) -> bool:
         record = each.record
-        try:
+        with record.failing(Phase.COLLECT, "metrics"):
             self._metrics.register(record.name, each.of("metrics"), prefixes=record.prefixes)
-        except MetricRefused as error:
-            record.fail(Phase.COLLECT, f"metrics: {error}", error)
         return record.state is State.FOUND
 
 
-def migration_sources(records: Iterable[Record], hooks: Hooks) -> list[MigrationSource]:
-    """Return where the tables of the plugins come from, in order; one that cannot say becomes ``failed(migrate)``."""
-    sources = []
-    for record in records:
-        answer = hooks.ask(record, "tables")
-        if answer.error is not None:
-            record.fail(Phase.MIGRATE, f"tables: {answer.error}", answer.error)
-        elif answer.value is not None:
-            given: Tables | Iterable[Migration] = answer.value
-            sources.append(MigrationSource(record.name, given if isinstance(given, Tables) else tuple(given)))
-    return sources
+def migration_sources(contributed: Iterable[Contributed]) -> list[MigrationSource]:
+    """Return where the tables of the plugins come from, in order."""
+    return [
+        MigrationSource(each.record.name, given[0] if isinstance(given[0], Tables) else tuple(given))
+        for each in contributed
+        if (given := each.of("tables"))
+    ]
 
 
-def refuse(records: Iterable[Record], findings: Sequence[Finding], *, strict: bool) -> None:
-    """Raise where a required plugin, or with ``strict`` any enabled one, cannot run.
+def refuse(
+    records: Iterable[Record], *, strict: bool, findings: Iterable[Finding] = (), problems: Problems | None = None
+) -> None:
+    """Raise where the kernel's settings or a required plugin, or with ``strict`` any enabled one, stand in the way.
+
+    Everything that is wrong is said then, also with plugins without which the hub would have started.
+
+    Args:
+        records: the plugins that count.
+        strict: whether every one of them has to run.
+        findings: what is wrong with the kernel's settings.
+        problems: what is wrong with those of plugins.
 
     Raises:
-        Refused: with a sentence for each of them.
+        Refused: with a line for each problem.
     """
-    broken = [record for record in records if record.state in DEAD and (strict or record.required)]
-    if not broken:
+    lines = [str(finding) for finding in findings]
+    broken = sorted((each for each in records if each.state in DEAD), key=lambda each: not each.required)
+    if not lines and not any(strict or each.required for each in broken):
         return
-    lines = [f"plugin {record.name!r} is {record.label}: {record.reason}" for record in broken]
-    others = [str(finding) for finding in findings if str(finding) not in "\n".join(lines)]
-    raise Refused("\n".join([*lines, *others]))
+    for record in broken:
+        who = f"{'' if strict or record.required else 'optional '}plugin {record.name!r}"
+        reasons = [str(each) for each in (problems or {}).get(record.name, ())] or [record.reason]
+        lines += [f"{who} is {record.label}: {reason}" for reason in reasons]
+    raise Refused("\n".join(lines))
+
+
+def refuse_started(records: Sequence[Record], *, strict: bool) -> None:
+    """Raise as :func:`refuse` does; an upstream that is away now is no reason, nor is waiting for one."""
+    coming: set[str] = set()
+    for each in records:
+        waits = each.state is State.SKIPPED and coming.intersection(each.requires)
+        if waits or each.state is State.RETRYING:
+            coming.add(each.name)
+    refuse([each for each in records if each.name not in coming], strict=strict)
 
 
 def owner_of(records: Iterable[Record]) -> Callable[[str], str | None]:
-    """Return what tells the plugin that a source file belongs to."""
-    import sys  # noqa: PLC0415  (used here only)
-
-    folders = []
+    """Return what tells the plugin that a source file belongs to: that of its package, or its one file."""
+    owners = {}
     for record in records:
-        module = sys.modules.get(type(record.plugin).__module__) if record.plugin else None
+        module = sys.modules.get(type(record.plugin).__module__)
         file = getattr(module, "__file__", None)
-        if file and record.name != "core":
-            single = type(record.plugin).__module__.startswith("heartwood_file_")
-            folders.append((file if single else str(Path(file).parent), record.name))
-    return lambda name: next((plugin for folder, plugin in folders if name.startswith(folder)), None)
+        if file and record.name != KERNEL:
+            owners[f"{Path(file).parent}{os.sep}" if getattr(module, "__package__", "") else file] = record.name
+    places = sorted(owners, key=len, reverse=True)  # a package may lie inside of another
+    return lambda name: next((owners[place] for place in places if name.startswith(place)), None)
 
 
 __all__ = [
     "Assembly",
-    "Candidate",
     "Parts",
     "Refused",
     "configure",
@@ -238,5 +281,6 @@ __all__ = [
     "migration_sources",
     "owner_of",
     "refuse",
+    "refuse_started",
     "register",
 ]

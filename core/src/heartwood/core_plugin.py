@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from attrs import frozen
 
 from heartwood.contracts.data import Database, Transaction
-from heartwood.contracts.errors import NotFound
+from heartwood.contracts.errors import NotFound, Unavailable
 from heartwood.contracts.health import HealthCheck
 from heartwood.contracts.jobs import JobInfo, JobState
 from heartwood.contracts.permissions import PUBLIC, Permission, Role
@@ -78,8 +79,11 @@ class CorePlugin(Plugin):
 
     @hookimpl
     def health_checks(self, ctx: PluginContext) -> Iterable[HealthCheck]:
-        """Return the check without which nothing works."""
-        return [HealthCheck("database", self.database, critical=True)]
+        """Return the checks without which nothing works."""
+        return [
+            HealthCheck("database", self.database, critical=True),
+            HealthCheck("jobs", self.jobs_are_taken, critical=True),
+        ]
 
     @hookimpl
     def tasks(self, ctx: PluginContext) -> Iterable[Task]:
@@ -87,17 +91,18 @@ class CorePlugin(Plugin):
         return [
             Task("purge_logs", self.purge_logs, cron="17 3 * * *"),
             Task("purge_idempotency", self.purge_idempotency, cron="47 * * * *"),
-            Task("count_jobs", self.count_jobs, every=15.0, scope=Scope.PROCESS),
+            Task("measure", self.measure, every=15.0, scope=Scope.PROCESS, roles=frozenset({"serve"})),
+            Task("look", self.look, every=15.0, scope=Scope.PROCESS),
         ]
 
     async def health(self) -> web.StreamResponse:
         """Say in one word whether the hub can do its work."""
-        reasons = await self._kernel.ready()
+        reasons = await self._kernel.condition.ready()
         return web.Response(text="down\n" if reasons else "ok\n", status=503 if reasons else 200)
 
     async def ready(self) -> web.StreamResponse:
         """Say whether the hub can do its work, for a supervisor."""
-        reasons = await self._kernel.ready()
+        reasons = await self._kernel.condition.ready()
         if reasons:
             self._kernel.log.info("hub.not_ready", reasons=reasons)
         return web.Response(text="not ready\n" if reasons else "ready\n", status=503 if reasons else 200)
@@ -138,12 +143,27 @@ class CorePlugin(Plugin):
         await inspect.cancel_job(tx, job)
 
     async def openapi(self) -> dict[str, Any]:
-        """Return the description of the API."""
-        return self._kernel.openapi()
+        """Return the description of the API: of everything that is mounted."""
+        from heartwood.web.openapi import Mounted, document  # noqa: PLC0415  (only who asks for it pays for it)
+
+        kernel = self._kernel
+        assert kernel.mount is not None  # noqa: S101  (this route is mounted)
+        mounted = [
+            Mounted(route.owner or name, kernel.mount.path(kernel.by_name[name], route), bound)
+            for name, routes in kernel.assembly.parts.routes.items()
+            for route, bound in routes
+        ]
+        return document(mounted, version=version("heartwood-hub"))
 
     async def database(self, db: Database) -> None:
         """Ask PostgreSQL for a sign of life."""
         await db.fetchval("select 1")
+
+    async def jobs_are_taken(self) -> None:
+        """Raise where this process should run jobs and cannot."""
+        worker = self._kernel.worker
+        if worker is not None and worker.problem:
+            raise Unavailable(worker.problem)
 
     async def purge_logs(self, db: Database) -> None:
         """Forget jobs and attempts that ended longer ago than ``work.log_keep_days``."""
@@ -153,9 +173,13 @@ class CorePlugin(Plugin):
         """Forget answers that nobody will ask for again."""
         await idempotency.purge(db)
 
-    async def count_jobs(self, db: Database) -> None:
-        """Count the jobs for the metrics, and note the states of the plugins."""
-        self._kernel.observe_plugins()
+    async def look(self) -> None:
+        """Ask every health check how its plugin does."""
+        await self._kernel.condition.look()
+
+    async def measure(self, db: Database) -> None:
+        """Count the jobs and weigh the database, for the metrics."""
+        self._kernel.metrics.database_size_bytes.set(await db.fetchval("select pg_database_size(current_database())"))
         found = await store.counts(db)
         gauge = self._kernel.metrics.jobs
         gauge.clear()

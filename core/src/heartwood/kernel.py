@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from heartwood.assembly import (
+    DEAD,
     Assembly,
     Refused,
     configure,
@@ -21,6 +22,7 @@ from heartwood.assembly import (
     migration_sources,
     owner_of,
     refuse,
+    refuse_started,
     register,
 )
 from heartwood.contracts.calls import Caller
@@ -28,32 +30,31 @@ from heartwood.contracts.children import Children
 from heartwood.contracts.data import Blobs, Cache, Database, Tables
 from heartwood.contracts.errors import HeartwoodError, Unavailable
 from heartwood.contracts.events import Events, Signals
-from heartwood.contracts.health import HealthResult, Verdict
 from heartwood.contracts.http import EventStreams, HttpClient
 from heartwood.contracts.jobs import Jobs
 from heartwood.contracts.metrics import MetricsRegistry
 from heartwood.core_plugin import CorePlugin
 from heartwood.data.blobs import open_blobs
 from heartwood.data.cache import open_cache
-from heartwood.data.connections import connect
 from heartwood.data.embedded import Dsn, running_postgres
-from heartwood.data.migrations import MigrationSource, standings, upgrade
-from heartwood.data.places import find_places
+from heartwood.data.migrations import MigrationSource
+from heartwood.data.places import PlaceUnusable, find_places
 from heartwood.data.pool import Pool
 from heartwood.identity.authenticate import Identity
 from heartwood.identity.local import local_token
 from heartwood.identity.people import actor_of
 from heartwood.identity.permissions import PermissionCatalog
-from heartwood.observe.health import run_check
 from heartwood.observe.live import LiveThread
 from heartwood.observe.logs import Logs
 from heartwood.observe.metrics import Metrics
 from heartwood.plugins.caller import ContributedCaller
 from heartwood.plugins.calls import Hooks
+from heartwood.plugins.condition import Condition
 from heartwood.plugins.lifecycle import Lifecycle, Limits
 from heartwood.plugins.plugin import PluginContext
 from heartwood.plugins.records import Phase, Record, State
 from heartwood.plugins.services import ServiceCatalog
+from heartwood.schemas import bring_up_to_date
 from heartwood.settings import read_settings
 from heartwood.web.mount import Mount
 from heartwood.web.outbound import Outbound
@@ -79,6 +80,8 @@ __all__ = ["Kernel", "Refused"]
 DISTRIBUTION = "heartwood-hub"
 CORE_PREFIXES = ("health", "plugins", "jobs", "openapi.json")
 CORE_TABLES = Tables("heartwood.data.core_tables:metadata", "heartwood.migrations")
+READY_WITHIN = 10.0
+"""Seconds that a worker waits to take jobs before it says that it is ready all the same."""
 
 
 class Kernel:
@@ -93,8 +96,8 @@ class Kernel:
         log_stream: where log lines go; standard error by default.
 
     Raises:
-        ConfigError: the kernel's own settings cannot be used.
-        Refused: a required plugin cannot run.
+        Refused: the kernel's own settings cannot be used, or a required plugin cannot run; for a command, which should
+            work beside broken plugins, only the settings count. Every problem is in it, also those of the plugins.
     """
 
     def __init__(
@@ -109,8 +112,11 @@ class Kernel:
     ) -> None:
         self.role = role
         self._strict = strict
-        self.settings = read_settings(layers)
-        self.places = find_places(self.settings.data, environ)
+        self.settings, findings = read_settings(layers)
+        try:
+            self.places = find_places(self.settings.data, environ)
+        except PlaceUnusable as error:
+            raise Refused("\n".join([*map(str, findings), str(error)])) from error
         self.logs = Logs(self.settings.observe, log_stream)
         self.log = self.logs.logger()
         self.metrics = Metrics()
@@ -119,18 +125,20 @@ class Kernel:
         self.addresses: list[str] = []
         self._layers = layers
         self._switches = layers.plugin_switches()
-        self._mount: Mount | None = None
+        self.mount: Mount | None = None
         self._provide()
         self.assembly = Assembly(self.services, self.metrics)
         core = Record("core", required=True, prefixes=CORE_PREFIXES, roots=("-",), plugin=CorePlugin(self))
         core.distribution, core.version = DISTRIBUTION, version(DISTRIBUTION)
-        self.records = [core, *find(layers, self.settings, plugins)]
+        self.records = [core, *find(layers, self.settings, plugins, self.log)]
         self.by_name = {record.name: record for record in self.records}
-        findings = configure(layers, self.records[1:], self._context)
+        self.metrics.plugins = self.records
+        problems = configure(layers, self.records[1:], self._context)
         core.context = self._context(core, None)
         registered = register(self.records, self.hooks)
         self.contributed = self.assembly.collect(registered, self.hooks)
-        refuse(self.records, findings, strict=strict)
+        refuse([] if role == "command" else self.records, strict=strict, findings=findings, problems=problems)
+        self.condition = Condition(self.records, self.assembly.parts.checks, self.log)
         self.metrics.on_error = lambda name, error: self.note(name, "metrics", error)
 
     def _provide(self) -> None:
@@ -188,10 +196,10 @@ class Kernel:
         return self.hooks.ask_all(asker, hook, arguments, [each.record for each in self.contributed])
 
     def _reverse(self, name: str, **parts: Any) -> str:
-        if self._mount is None:
+        if self.mount is None:
             msg = f"The path of {name!r} is known once the hub has started"
             raise HeartwoodError(msg)
-        return self._mount.url_for(name, **parts)
+        return self.mount.url_for(name, **parts)
 
     def note(self, plugin: str, where: str, error: BaseException) -> None:
         """Remember an error of a plugin in its record, and count it."""
@@ -202,8 +210,7 @@ class Kernel:
 
     def migration_sources(self) -> list[MigrationSource]:
         """Return the migrations of the kernel and of every plugin that could be collected, in order."""
-        plugins = [each.record for each in self.contributed if each.record.name != "core"]
-        return [MigrationSource("core", CORE_TABLES), *migration_sources(plugins, self.hooks)]
+        return [MigrationSource("core", CORE_TABLES), *migration_sources(self.contributed)]
 
     @asynccontextmanager
     async def running(self, *, jobs: bool = True) -> AsyncIterator[Kernel]:
@@ -226,7 +233,8 @@ class Kernel:
         self._watch_loop(stack)
         dsn = await stack.enter_async_context(running_postgres(self.settings.data, self.places, self.log))
         self.places.make()
-        await self._migrate(dsn)
+        problems = await bring_up_to_date(dsn, self.migration_sources(), self.settings.data, self.log)
+        self._note_broken(problems)
         pool = await self._open_data(stack, dsn)
         catalog = PermissionCatalog(self.assembly.parts.permissions)
         worker, tasks = await self._open_work(stack, pool, catalog, jobs=jobs)
@@ -235,11 +243,13 @@ class Kernel:
         await stack.enter_async_context(identity.listening(pool))
         server = self._build_web(stack, identity)
         await self._start_plugins(stack, worker, tasks)
-        self._refuse_broken()
+        refuse_started(self.records, strict=self._strict)
         if self.role == "serve":
             stack.push_async_callback(server.stop)
             await server.start()
             self.addresses = server.addresses
+        elif worker is not None:
+            await worker.taking(within=READY_WITHIN)
         self.log.info("hub.ready", role=self.role, addresses=self.addresses)
 
     def _watch_loop(self, stack: AsyncExitStack) -> None:
@@ -256,27 +266,17 @@ class Kernel:
         stack.callback(live.stop)
         self.metrics.loop_lag_seconds.set_function(lambda: live.lag)
 
-    async def _migrate(self, dsn: Dsn) -> None:
-        """Bring the schemas up to date where that is allowed, and fail those plugins whose tables are not ready."""
-        sources = self.migration_sources()
-        connection = await connect(dsn.migrate_url, timeout=self.settings.data.acquire_timeout)
-        try:
-            standing = await standings(connection, sources)
-        finally:
-            await connection.close()
-        problems = {name: each.problem for name, each in standing.items() if each.problem}
-        behind = [name for name, each in standing.items() if each.pending and not each.problem]
-        allowed = self.settings.data.auto_migrate
-        if behind and (dsn.embedded if allowed is None else allowed):
-            done = await upgrade(dsn.migrate_url, sources, self.log)
-            problems |= {name: str(each.error) for name, each in done.items() if each.error}
-        else:
-            problems |= dict.fromkeys(behind, "its tables are not up to date; type: heartwood db upgrade")
-        for name, problem in problems.items():
-            self.by_name[name].fail(Phase.MIGRATE, problem)
+    def _note_broken(self, problems: Mapping[str, str]) -> None:
+        """Fail those plugins whose tables are not ready, and log all that will not be started."""
         if "core" in problems:
             msg = f"The kernel's tables cannot be used: {problems['core']}"
             raise Refused(msg)
+        for name, problem in problems.items():
+            self.by_name[name].fail(Phase.MIGRATE, problem)
+        for each in self.records:
+            if each.state in DEAD:
+                phase = str(each.phase or each.state)
+                self.log.error("plugin.failed", plugin=each.name, phase=phase, reason=each.reason)
 
     async def _open_data(self, stack: AsyncExitStack, dsn: Dsn) -> Pool:
         data = self.settings.data
@@ -298,7 +298,7 @@ class Kernel:
         children = ChildPool(self.settings.work.children, self.log)
         stack.push_async_callback(children.close)
         self.running_services |= {Signals: signals, Children: children}
-        reports = Reports(self.note, self._degraded, self._recovered)
+        reports = Reports(self.note, self.condition.degrade, self.condition.recover)
         tasks = TaskRunner(pool.connect, self.role, self.log, self.metrics, reports)
         stack.push_async_callback(tasks.close)
         for name, mine in self.assembly.parts.jobs.items():
@@ -309,6 +309,7 @@ class Kernel:
             pool,
             self.settings.work,
             self.log,
+            self.metrics,
             zone=self.settings.hub.timezone,
             actor_of=actor_of(core, catalog),
             on_error=self.note,
@@ -317,12 +318,12 @@ class Kernel:
 
     def _build_web(self, stack: AsyncExitStack, identity: Identity) -> WebServer:
         web = self.settings.web
-        pipeline, streams = Pipeline(web, self.log, self.metrics), Streams(web.heartbeat, self.metrics)
+        pipeline, streams = Pipeline(web, self.logs, self.metrics), Streams(web.heartbeat, self.metrics)
         outbound = Outbound(web.outbound_allow)
         stack.push_async_callback(outbound.close)
         caller = ContributedCaller(self.assembly.binder, self.by_name, self.note)
         self.running_services |= {HttpClient: outbound, EventStreams: streams, Caller: caller}
-        mount = self._mount = Mount(pipeline, identity)
+        mount = self.mount = Mount(pipeline, identity)
         for name, routes in self.assembly.parts.routes.items():
             record = self.by_name[name]
             for route, bound in routes:
@@ -351,7 +352,6 @@ class Kernel:
             stack.push_async_callback(worker.stop)
             await worker.start()
         await lifecycle.start()
-        self.observe_plugins()
 
     def _limits(self, plugin: str) -> Limits:
         loader, switch = self.settings.loader, self._switches.get(plugin)
@@ -363,7 +363,7 @@ class Kernel:
     async def _plugin_runs(self, worker: Worker | None, tasks: TaskRunner, record: Record) -> None:
         parts = self.assembly.parts
         if worker is not None:
-            worker.serve(parts.handlers.get(record.name, ()))
+            worker.serve(record.name, parts.handlers.get(record.name, ()))
         for task, call in parts.tasks.get(record.name, ()):
             tasks.start(record.name, task, call)
 
@@ -371,63 +371,4 @@ class Kernel:
         await tasks.stop(record.name)
         if worker is not None:
             await worker.withdraw(record.name)
-
-    def _degraded(self, plugin: str, reason: str) -> None:
-        record = self.by_name[plugin]
-        if record.state is State.RUNNING:
-            record.state, record.reason = State.DEGRADED, reason
-            self.observe_plugins()
-
-    def _recovered(self, plugin: str) -> None:
-        record = self.by_name[plugin]
-        if record.state is State.DEGRADED:
-            record.state, record.reason = State.RUNNING, ""
-            self.observe_plugins()
-
-    def _refuse_broken(self) -> None:
-        """Refuse to go on as :func:`refuse` does; an upstream that is away now is no reason, nor is waiting for one."""
-        coming: set[str] = set()
-        for each in self.records:
-            waits = each.state is State.SKIPPED and coming.intersection(each.requires)
-            if waits or each.state is State.RETRYING:
-                coming.add(each.name)
-        refuse([each for each in self.records if each.name not in coming], (), strict=self._strict)
-
-    def observe_plugins(self) -> None:
-        """Bring the metrics of the plugins up to date."""
-        for record in self.records:
-            self.metrics.plugin_changed(record.name, str(record.state), up=record.serving)
-            for family, seconds in (
-                (self.metrics.plugin_import_seconds, record.import_seconds),
-                (self.metrics.plugin_start_seconds, record.start_seconds),
-            ):
-                if seconds is not None:
-                    family.labels(record.name).set(seconds)
-
-    async def health(self) -> list[HealthResult]:
-        """Ask the health checks of all plugins that serve, at the same time, each under its own limit."""
-        asked = [
-            run_check(name, check, call)
-            for name, checks in self.assembly.parts.checks.items()
-            for check, call in checks
-            if self.by_name[name].serving
-        ]
-        return list(await asyncio.gather(*asked))
-
-    async def ready(self) -> list[str]:
-        """Return why the hub is not ready, in sentences; an empty list means that it is."""
-        away = [f"plugin {each.name!r} is {each.label}" for each in self.records if each.required and not each.serving]
-        down = [each for each in await self.health() if each.critical and each.verdict is Verdict.DOWN]
-        return [*away, *(f"{each.plugin}.{each.name}: {each.message}" for each in down)]
-
-    def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document of everything that is mounted."""
-        from heartwood.web.openapi import Mounted, document  # noqa: PLC0415  (only who asks for it pays for it)
-
-        assert self._mount is not None  # noqa: S101  (the route that asks is mounted)
-        mounted = [
-            Mounted(route.owner or name, self._mount.path(self.by_name[name], route), bound)
-            for name, routes in self.assembly.parts.routes.items()
-            for route, bound in routes
-        ]
-        return document(mounted, version=version(DISTRIBUTION))
+        self.condition.forget(record.name)

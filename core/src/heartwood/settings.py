@@ -8,17 +8,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import Attribute, frozen
 
-from heartwood.config.findings import ConfigError
 from heartwood.config.report import read_all
 from heartwood.contracts.settings import setting
 from heartwood.data.settings import DataSettings
 from heartwood.observe.settings import ObserveSettings
+from heartwood.plugins.discovery import discover
 from heartwood.plugins.settings import LoaderSettings
 from heartwood.web.settings import WebSettings
 from heartwood.work.settings import WorkSettings
 
 if TYPE_CHECKING:
+    from heartwood.config.findings import Finding
     from heartwood.config.sources import Layers
+    from heartwood.plugins.discovery import Candidate
 
 
 def _zone(_: Any, __: Attribute[str], value: str) -> None:
@@ -62,14 +64,20 @@ SECTIONS = MappingProxyType(
 """Every section of ``plugins.toml`` beside ``[plugins]``. Importing this imports no library that a section is about."""
 
 
-def read_settings(layers: Layers) -> Settings:
-    """Return the kernel's sections.
-
-    Raises:
-        ConfigError: something is wrong; everything that is wrong is in it.
-    """
+def read_settings(layers: Layers) -> tuple[Settings, list[Finding]]:
+    """Return the kernel's sections and everything that is wrong; a section with a fault is as if nobody had set it."""
     report = read_all(layers, SECTIONS)
-    if report.findings:
-        raise ConfigError(report.findings)
-    values: dict[str, Any] = {name: loaded.value for name, loaded in report.sections.items()}
-    return Settings(**values)
+    values = {name: SECTIONS[name]() if one.value is None else one.value for name, one in report.sections.items()}
+    return Settings(**values), [*report.findings, *_missing_folder(layers, values["loader"])]
+
+
+def _missing_folder(layers: Layers, loader: LoaderSettings) -> list[Finding]:
+    folder = loader.folder(layers.file)
+    if folder is None or folder.is_dir():
+        return []
+    return [layers.finding(("loader", "plugins_dir"), f"there is no folder {folder}")]
+
+
+def find_plugins(layers: Layers, loader: LoaderSettings) -> list[Candidate]:
+    """Return every plugin that is installed, lies in the folder of plugins or is configured; none is imported."""
+    return discover(layers.plugin_switches(), folder=loader.folder(layers.file))

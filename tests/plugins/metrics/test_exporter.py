@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 
 import aiohttp
 import pytest
 
 from heartwood.api import HeartwoodError
 from heartwood.observe.metrics import Metrics
+from heartwood.plugins.records import Record, State
 from heartwood_metrics.config import MetricsConfig
 from heartwood_metrics.exporter import exporting
 from heartwood_metrics.instruments import Instruments
@@ -24,24 +24,13 @@ def _metrics():
     instruments.seconds.labels("ocr").observe(0.1)
     instruments.errors.labels("ocr").inc()
     metrics.http_request_duration_seconds.labels("GET", "/business/x", "200").observe(0.01)
-    metrics.plugin_changed("ocr", "running", up=True)
+    metrics.plugins = [Record("ocr", State.RUNNING)]
     return metrics
 
 
 async def _scrape(url, **headers):
     async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as answer:
         return answer, await answer.text()
-
-
-async def test_a_scrape_is_what_promtool_accepts(metrics):
-    """Names, units and help texts of the kernel's and this plugin's families pass ``promtool check metrics``."""
-    async with exporting(metrics.registry, "127.0.0.1:0") as url:
-        answer, text = await _scrape(url)
-
-    assert 200 == answer.status
-    assert "heartwood_analytics_section_errors_total" in text
-    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False)
-    assert (0, "") == (checked.returncode, checked.stderr)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +70,6 @@ async def test_a_collector_that_raises_does_not_end_the_scrape(metrics):
 
     metrics.register("broken", [Broken()])
     async with exporting(metrics.registry, "127.0.0.1:0") as url:
-        await _scrape(url)
         _, text = await _scrape(url)
 
     assert 'heartwood_plugin_up{plugin="ocr"} 1.0' in text

@@ -9,6 +9,7 @@ import pytest
 from heartwood.api import Actor, Contribution, PluginUnavailable
 from heartwood.contracts.analytics import Figure, FigureState, Section
 from heartwood.observe.metrics import Metrics
+from heartwood.plugins.records import Record, State
 from heartwood_metrics import hub
 from heartwood_metrics.instruments import Instruments
 from heartwood_metrics.summary import read, sources
@@ -60,6 +61,23 @@ async def _unavailable():
     raise PluginUnavailable(msg, "stopped", "")
 
 
+async def _exit():
+    raise SystemExit(3)
+
+
+async def _interrupt():
+    raise KeyboardInterrupt
+
+
+async def _cancelled():
+    raise asyncio.CancelledError
+
+
+async def _late():
+    msg = "the upstream did not answer"
+    raise TimeoutError(msg)
+
+
 async def _hang():
     await asyncio.sleep(600)
 
@@ -81,6 +99,10 @@ async def _value_missing():
     [
         (_crash, "failed with ZeroDivisionError; the log says more"),
         (_unavailable, "Plugin 'ocr' is stopped"),
+        (_exit, "failed with SystemExit; the log says more"),
+        (_interrupt, "failed with KeyboardInterrupt; the log says more"),
+        (_cancelled, "failed with CancelledError; the log says more"),
+        (_late, "failed with TimeoutError; the log says more"),
         (_hang, "did not answer within 0.05 s"),
         (_wrong, "a figure was expected, got int"),
         (_zero_without_data, "figure 'pages' has the state no_data and the value 0.0"),
@@ -93,6 +115,23 @@ async def test_a_section_that_cannot_be_read_says_why_and_hurts_nobody(function,
 
     assert ([], problem) == (broken.figures, broken.problem)
     assert 1 == len(good.figures)
+
+
+async def test_a_reader_that_leaves_ends_the_reading():
+    """Who is cancelled gets no summary; what the sections were about is cancelled with it."""
+    ended = asyncio.Event()
+
+    async def slow():
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await _read(_section(slow, timeout=600))
+
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize("value", [[3], 3, ["x"]])
@@ -136,8 +175,7 @@ async def test_reading_is_timed_and_errors_are_counted_by_plugin():
 def test_the_hubs_own_figures_are_read_from_what_is_exported():
     """What has been counted is a value; what nobody has counted yet has no data."""
     metrics = Metrics()
-    metrics.plugin_changed("a", "running", up=True)
-    metrics.plugin_changed("b", "failed", up=False)
+    metrics.plugins = [Record("a", State.RUNNING), Record("b", State.FAILED)]
     metrics.http_request_duration_seconds.labels("GET", "/a", "200").observe(1)
     metrics.http_request_duration_seconds.labels("GET", "/b", "200").observe(1)
 

@@ -1,15 +1,17 @@
-"""A database with the documents' tables, a store, children, and files to read."""
+"""A database with the documents' tables, a store, children, and files to read; tests of a module share one loop."""
 
 from __future__ import annotations
 
 import io
 import shutil
-from contextlib import asynccontextmanager
+import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import asyncpg
 import pytest
+import pytest_asyncio
 import structlog
 from attrs import define, field
 from PIL import Image, ImageDraw, ImageFont
@@ -44,6 +46,13 @@ SOURCES = (
 RECEIPT = Path(__file__).parents[2] / "data_files" / "receipt.jpg"
 
 
+def pytest_collection_modifyitems(items):
+    """Let the tests of a module share a loop, and with it what is slow to make: a hub, a pool, children."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
 @pytest.fixture(name="receipt")
 def _receipt() -> bytes:
     return RECEIPT.read_bytes()
@@ -60,6 +69,7 @@ def _page():
             ImageDraw.Draw(picture).multiline_text((60, 60), text, 0, font, spacing=16)
         data = io.BytesIO()
         more = {"save_all": True, "append_images": pictures[1:]} if kind in {"PDF", "TIFF"} else {}
+        more |= {"compression": "tiff_deflate"} if kind == "TIFF" else {}
         pictures[0].save(data, kind, **more)
         return data.getvalue()
 
@@ -121,7 +131,7 @@ async def attempt(database, actor: Actor, *, last: bool) -> Attempt:
 
     job = await database.fetchval(PICKED)
     handler = JobHandler("ocr", Job("read", call, retry=Retry(attempts=1 if last else 3)), call)
-    made = Attempt(handler, SimpleNamespace(id=job, attempts=1), 0, database)
+    made = Attempt(handler, SimpleNamespace(id=job, attempts=1), 0, database, nullcontext())
     made.actor = actor
     return made
 
@@ -130,6 +140,7 @@ async def attempt(database, actor: Actor, *, last: bool) -> Attempt:
 class House:
     """What the plugin's parts are given."""
 
+    dsn: str
     database: object
     blobs: object
     children: ChildPool
@@ -168,30 +179,32 @@ class House:
         )  # fmt: skip
 
 
-@asynccontextmanager
-async def opened(dsn: str, folder: Path):
-    """Open a house on an empty database."""
+@pytest_asyncio.fixture(name="ground", scope="module", loop_scope="module")
+async def _ground(cluster):
+    """A database with the documents' tables and a second person, and warm children."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    server = await asyncpg.connect(f"postgresql://postgres@/postgres?host={cluster}")
+    await server.execute(f"create database {name}")
+    dsn = f"postgresql://postgres@/{name}?host={cluster}"
     done = await upgrade(dsn, SOURCES, structlog.get_logger())
     assert [None, None] == [each.error for each in done.values()]
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("insert into core.person (name, role) values ('other', 'member')")
-    await connection.close()
     pool = Pool(dsn, DataSettings(), structlog.get_logger(), Metrics())
     await pool.open()
+    await pool.database("core").execute("insert into core.person (name, role) values ('other', 'member')")
     children = ChildPool(ChildSettings(pool=2), structlog.get_logger())
-    blobs = open_blobs(DataSettings(disk_floor=0), Places(folder, folder))
-    try:
-        yield House(pool.database("ocr"), blobs, children)
-    finally:
-        await children.close()
-        blobs.close()
-        await pool.close()
+    yield SimpleNamespace(dsn=dsn, database=pool.database("ocr"), children=children)
+    await children.close()
+    await pool.close()
+    await server.execute(f"drop database {name} with (force)")
+    await server.close()
 
 
-@pytest.fixture(name="house")
-async def _house(dsn, tmp_path):
-    async with opened(dsn, tmp_path) as house:
-        yield house
+@pytest_asyncio.fixture(name="house", loop_scope="module")
+async def _house(ground, tmp_path):
+    await ground.database.execute("truncate ocr.document, ocr.page, queue.pgqueuer")
+    blobs = open_blobs(DataSettings(disk_floor=0), Places(tmp_path, tmp_path))
+    yield House(ground.dsn, ground.database, blobs, ground.children)
+    blobs.close()
 
 
 @pytest.fixture(name="no_tesseract")

@@ -1,60 +1,71 @@
-"""Uploads over a real socket: what is taken in, what is refused, and that nothing is ever half stored."""
+"""Uploads to a real hub that reads nothing: what is taken in, what is refused, and that nothing is ever half stored."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import hashlib
-from uuid import UUID
+import json
+import uuid
+from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
-from attrs import evolve
+import pytest_asyncio
+import yarl
 
-from heartwood.contracts.documents import DocumentChanged
-from heartwood.contracts.errors import Problem, Repeated
+from heartwood.contracts.people import Actor
+from heartwood.testing import running_hub
 from heartwood_ocr import store
-from heartwood_ocr.config import OcrConfig
-from heartwood_ocr.routes import DocumentRoutes
+from heartwood_ocr.intake import CHUNK
+from heartwood_ocr.models import NewDocument
+from heartwood_ocr.plugin import OcrPlugin
 
-JPEG = b"\xff\xd8\xff\xe0 a small picture "
+UPLOAD = "/business/documents/upload"
+MAX_SIZE, MAX_FILES = 1_000_000, 4
 BOUNDARY = "b0undary"
 PLAIN = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+JPEG = b"\xff\xd8\xff\xe0 a small picture "
 
 
-@pytest.fixture(name="config")
-def _config() -> OcrConfig:
-    return OcrConfig(max_size=1_000_000, max_files=4)
+@pytest_asyncio.fixture(name="hub", scope="module", loop_scope="module")
+async def _hub():
+    config = {"plugins": {"ocr": {"config": {"max_size": MAX_SIZE, "max_files": MAX_FILES}}}}
+    async with running_hub(plugins=[OcrPlugin], config=config, jobs=False) as hub:
+        yield hub
 
 
-@pytest.fixture(name="client")
-async def _client(house, config):
-    """The upload and the original behind a socket, with problems as their status."""
-    routes = DocumentRoutes(config, house.documents, lambda document: f"/business/documents/{document}")
+@pytest.fixture(name="jpeg")
+def _jpeg() -> bytes:
+    """Bytes of a picture that the hub has not seen before."""
+    return JPEG + uuid.uuid4().bytes
 
-    @web.middleware
-    async def problems(request, handler):
-        try:
-            return await handler(request)
-        except Problem as problem:
-            return web.json_response({"detail": problem.detail}, status=problem.status)
-        except Repeated as repeated:
-            return web.Response(body=repeated.stored.answer, status=repeated.stored.status)
 
-    async def upload(request):
-        return await routes.upload(
-            request, house.owner, database=house.database, blobs=house.blobs, jobs=house.desk, events=house.desk
-        )
+async def upload(hub, *files: tuple[str, bytes]) -> list[dict]:
+    response = await hub.client.post(UPLOAD, data=form(*files))
+    assert 202 == response.status, await response.text()
+    return (await response.json())["documents"]
 
-    async def original(request):
-        return await routes.original(request, house.owner, house.blobs, UUID(request.match_info["id"]))
 
-    app = web.Application(middlewares=[problems], client_max_size=1024)
-    app.add_routes([web.post("/upload", upload), web.get("/original/{id}", original)])
-    async with TestClient(TestServer(app)) as client:
-        yield client
+async def refused(hub, status: int, **request) -> dict:
+    """Send an upload that is refused, as a problem and without a trace, and return what it says."""
+    before = await stored(hub)
+    response = await hub.client.post(UPLOAD, **request)
+    assert (status, "application/problem+json") == (response.status, response.content_type), await response.text()
+    assert before == await stored(hub)
+    assert "http.crashed" not in hub.log.getvalue()
+    return json.loads(await response.text())
+
+
+async def stored(hub) -> tuple[int, int, int, int]:
+    """Return how many documents, jobs, staged files and blobs there are."""
+    database = hub.kernel.database("ocr")
+    rows = [await database.fetchval(f"select count(*) from {table}") for table in ("ocr.document", "queue.pgqueuer")]
+    return (*rows, len(staged(hub)), sum(path.is_file() for path in hub.kernel.places.blobs.rglob("*")))
+
+
+def staged(hub) -> list[Path]:
+    return list(hub.kernel.places.staging.iterdir())
 
 
 def form(*files: tuple[str, bytes]) -> aiohttp.FormData:
@@ -74,56 +85,53 @@ def part(content: bytes, headers: str = "") -> bytes:
     return head.encode() + content
 
 
-async def nothing_is_stored(house) -> bool:
-    rows = await house.database.fetchval("select count(*) from ocr.document")
-    staged = list(house.blobs._staging.folder.iterdir())
-    kept = [path for path in house.blobs._folder.rglob("*") if path.is_file()]
-    return (0, [], [], []) == (rows, staged, kept, house.desk.enqueued)
+async def chunks(*pieces: bytes):
+    for piece in pieces:
+        yield piece
 
 
-async def test_upload_answers_with_the_documents(client, house):
+async def test_upload_answers_with_the_documents(hub, jpeg):
     """One or several files become documents in one act, in their order, each with a job, and their bytes are kept."""
-    response = await client.post("/upload", data=form(("b.jpg", JPEG + b"b"), ("../ä.pdf", b"%PDF-1.4 a")))
-    documents = (await response.json())["documents"]
-    assert 202 == response.status
+    before = await stored(hub)
+    contents = (jpeg, b"%PDF-1.4 " + jpeg)
+    documents = await upload(hub, ("b.jpg", contents[0]), ("../ä.pdf", contents[1]))
     assert ["b.jpg", "ä.pdf"] == [each["name"] for each in documents]
-    for each, content in zip(documents, (JPEG + b"b", b"%PDF-1.4 a"), strict=True):
+    for each, content in zip(documents, contents, strict=True):
         digest = hashlib.sha256(content).hexdigest()
         expected = {"sha256": digest, "size": len(content), "status": "queued", "duplicate_of": None}
         assert expected | {"id": each["id"], "name": each["name"], "url": f"/business/documents/{each['id']}"} == each
-        assert content == b"".join([chunk async for chunk in house.blobs.read(digest)])
-    assert {f"read:{each['id']}" for each in documents} == {key for _, _, key in house.desk.enqueued}
-    assert [] == list(house.blobs._staging.folder.iterdir())
+        assert content == (hub.kernel.places.blobs / digest[:2] / digest[2:4] / digest).read_bytes()
+    assert (2, 2, 0, 2) == tuple(now - then for now, then in zip(await stored(hub), before, strict=True))
 
 
-async def test_duplicate_answers_with_the_first_document(client):
+async def test_duplicate_answers_with_the_first_document(hub, jpeg):
     """The same bytes, later or in the same upload, are one document; another name does not matter."""
-    first = (await (await client.post("/upload", data=form(("a.jpg", JPEG)))).json())["documents"][0]
-    files = (("b.jpg", JPEG), ("c.jpg", JPEG + b"c"), ("d.jpg", JPEG + b"c"))
-    again, new, twice = (await (await client.post("/upload", data=form(*files))).json())["documents"]
+    (first,) = await upload(hub, ("a.jpg", jpeg))
+    again, new, twice = await upload(hub, ("b.jpg", jpeg), ("c.jpg", jpeg + b"c"), ("d.jpg", jpeg + b"c"))
     assert first["id"] == again["id"] == again["duplicate_of"]
     assert new["duplicate_of"] is None
     assert new["id"] == twice["id"] == twice["duplicate_of"]
 
 
-async def test_uploading_again_brings_back_from_the_trash(client, house):
-    """A deleted document is a new one for the person: same id, no duplicate, its new name, and others are told."""
-    first = (await (await client.post("/upload", data=form(("a.jpg", JPEG)))).json())["documents"][0]
-    async with house.database.unit(house.owner) as tx:
-        await store.delete(tx, house.owner, UUID(first["id"]))
-    back = (await (await client.post("/upload", data=form(("b.jpg", JPEG)))).json())["documents"][0]
+async def test_uploading_again_brings_back_from_the_trash(hub, jpeg):
+    """A deleted document is a new one for the person: same id, no duplicate, its new name, its bytes never gone."""
+    (first,) = await upload(hub, ("a.jpg", jpeg))
+    kept = await stored(hub)
+    assert 204 == (await hub.client.delete(first["url"])).status
+    assert kept == await stored(hub)
+    (back,) = await upload(hub, ("b.jpg", jpeg))
     assert (first["id"], None, "queued") == (back["id"], back["duplicate_of"], back["status"])
-    assert "b.jpg" == (await house.documents.get(house.owner, UUID(first["id"]))).name
-    assert [DocumentChanged(UUID(first["id"]), 1)] == house.desk.published
+    assert "b.jpg" == (await (await hub.client.get(first["url"])).json())["name"]
 
 
-async def test_uploading_again_reads_a_failed_document_again(client, house):
+async def test_uploading_again_reads_a_failed_document_again(hub, jpeg):
     """Sending in what could not be read queues it once more."""
-    first = (await (await client.post("/upload", data=form(("a.jpg", JPEG)))).json())["documents"][0]
-    await house.database.execute("update ocr.document set status = 'failed', problem = 'why'")
-    again = (await (await client.post("/upload", data=form(("a.jpg", JPEG)))).json())["documents"][0]
+    (first,) = await upload(hub, ("a.jpg", jpeg))
+    statement = "update ocr.document set status = 'failed', problem = 'why' where id = $1"
+    await hub.kernel.database("ocr").execute(statement, uuid.UUID(first["id"]))
+    (again,) = await upload(hub, ("a.jpg", jpeg))
     assert (first["id"], "queued") == (again["duplicate_of"], again["status"])
-    assert (await house.documents.get(house.owner, UUID(first["id"]))).problem is None
+    assert (await (await hub.client.get(first["url"])).json())["problem"] is None
 
 
 @pytest.mark.parametrize(
@@ -134,26 +142,25 @@ async def test_uploading_again_reads_a_failed_document_again(client, house):
         ([("a.exe", b"MZ" + b"x" * 5000)], 415),
         ([("a.jpg", b"short")], 415),
         ([("a.jpg", JPEG), ("a.pdf", b"<html>" * 1000)], 415),
-        ([("a.jpg", JPEG + b"x" * 1_000_000)], 413),
-        ([("a.jpg", JPEG), ("b.jpg", JPEG + b"x" * 1_000_000)], 413),
-        ([(f"{number}.jpg", JPEG + b"%d" % number) for number in range(5)], 413),
+        ([("a.jpg", JPEG + b"x" * MAX_SIZE)], 413),
+        ([("a.jpg", JPEG), ("b.jpg", JPEG + b"x" * MAX_SIZE)], 413),
+        ([(f"{number}.jpg", JPEG + b"%d" % number) for number in range(MAX_FILES + 1)], 413),
         ([], 422),
     ],
 )
-async def test_bad_upload_stores_nothing(client, house, files, status):
+async def test_bad_upload_stores_nothing(hub, files, status):
     """One bad file refuses the whole upload: no row, no job, no byte is left."""
     data = form(*files) if files else aiohttp.FormData({"other": "field"}, default_to_multipart=True)
-    response = await client.post("/upload", data=data)
-    assert status == response.status
-    assert (await response.json())["detail"]
-    assert await nothing_is_stored(house)
+    assert (await refused(hub, status, data=data))["detail"]
 
 
-async def test_limit_is_exact(client):
+async def test_limit_is_exact(hub, jpeg):
     """A file of exactly the limit is taken in, one byte more is not."""
-    for size, status in ((1_000_000, 202), (1_000_001, 413)):
-        response = await client.post("/upload", data=form(("a.jpg", JPEG + b"x" * (size - len(JPEG)))))
-        assert status == response.status
+    await upload(hub, ("a.jpg", jpeg.ljust(MAX_SIZE, b"x")))
+    await refused(hub, 413, data=form(("a.jpg", jpeg.ljust(MAX_SIZE + 1, b"x"))))
+
+
+OTHER = b'Content-Disposition: form-data; name="other"\r\n\r\n'
 
 
 @pytest.mark.parametrize(
@@ -168,81 +175,106 @@ async def test_limit_is_exact(client):
         (b"", PLAIN, 422),
         (b"not multipart at all", PLAIN, 422),
         (body(part(JPEG)), {"Content-Type": "multipart/form-data"}, 422),
+        (body(part(JPEG)), {"Content-Type": f"multipart/form-data; boundary={'b' * 71}"}, 422),
         (body(part(JPEG))[:-30], PLAIN, 422),
-        (body(*[b'Content-Disposition: form-data; name="other"\r\n\r\nx'] * 1000), PLAIN, 413),
+        (body(part(JPEG + b"x" * 100_000))[:-30], PLAIN, 422),
+        (body(part(JPEG, "".join(f"X-{number}: x\r\n" for number in range(200)))), PLAIN, 422),
+        (body(part(JPEG, f"X-Long: {'x' * 20_000}\r\n")), PLAIN, 422),
+        (body(part(JPEG, "no header at all\r\n")), PLAIN, 422),
+        (body(part(JPEG, "Bad Name: x\r\n")), PLAIN, 422),
+        (body(b'Content-Disposition: form-data; name="_charset_"\r\n\r\n' + b"x" * 99, part(JPEG)), PLAIN, 422),
+        (body(*[OTHER + b"x"] * 1000), PLAIN, 413),
     ],
 )
-async def test_malformed_upload_is_refused(client, house, data, headers, status):
-    """Compressed, nested, cut and endless uploads get their status and leave nothing."""
-    response = await client.post("/upload", data=data, headers=headers, skip_auto_headers=["Content-Type"])
-    assert status == response.status
-    assert await nothing_is_stored(house)
+async def test_malformed_upload_is_refused(hub, data, headers, status):
+    """Compressed, nested, cut, misspelt and endless uploads get their status and leave nothing."""
+    problem = await refused(hub, status, data=data, headers=headers, skip_auto_headers=["Content-Type"])
+    assert problem["detail"].isprintable()
 
 
-async def test_announced_size_is_refused_before_it_is_read(client, house, config):
+async def test_other_fields_are_passed_over_up_to_a_limit(hub, jpeg):
+    """Small fields do not matter; many bytes in them are refused although a chunked body announces no size."""
+    small = body(OTHER + b"x" * 1000, part(jpeg))
+    response = await hub.client.post(UPLOAD, data=chunks(small), headers=PLAIN)
+    assert 202 == response.status
+    for much in (body(OTHER + b"x" * 70_000), body(*[OTHER + b"x" * 35_000] * 2)):
+        problem = await refused(hub, 413, data=chunks(much), headers=PLAIN)
+        assert "The fields beside the files have more than 65536 bytes; send files as 'file'" == problem["detail"]
+
+
+async def opened(hub, length: int):
+    """Connect as a client that announces ``length`` bytes of upload, and sends none of them yet."""
+    url = yarl.URL(hub.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = {"Host": "x", **PLAIN, **hub.client.headers, "Content-Length": length}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    writer.write(f"POST {UPLOAD} HTTP/1.1\r\n{lines}\r\n".encode())
+    return reader, writer
+
+
+async def test_announced_size_is_refused_before_it_is_read(hub):
     """An upload that says it is larger than all files may be together is refused at its headers."""
-    reader, writer = await asyncio.open_connection(client.host, client.port)
-    size = config.max_files * (config.max_size + 256 * 1024) + 1
-    writer.write(f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: {PLAIN['Content-Type']}\r\n".encode())
-    writer.write(f"Content-Length: {size}\r\n\r\n".encode())
+    before = await stored(hub)
+    reader, writer = await opened(hub, MAX_FILES * (MAX_SIZE + CHUNK) + 1)
     assert b"HTTP/1.1 413" in await asyncio.wait_for(reader.readline(), 5)
     writer.close()
-    assert await nothing_is_stored(house)
+    assert before == await stored(hub)
 
 
-async def test_broken_connection_leaves_nothing(client, house, eventually):
+async def test_broken_connection_leaves_nothing(hub, jpeg, eventually):
     """A client that goes away in the middle of a file leaves no row and no byte."""
-    _, writer = await asyncio.open_connection(client.host, client.port)
-    writer.write(f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: {PLAIN['Content-Type']}\r\n".encode())
-    writer.write(b"Content-Length: 990000\r\n\r\n" + body(part(JPEG + b"x" * 980_000))[:900_000])
+    before = await stored(hub)
+    _, writer = await opened(hub, 990_000)
+    writer.write(body(part(jpeg.ljust(980_000, b"x")))[:900_000])
     await writer.drain()
-    await eventually(lambda: list(house.blobs._staging.folder.iterdir()))
+    await eventually(lambda: staged(hub))
     writer.transport.abort()
-    await eventually(lambda: not list(house.blobs._staging.folder.iterdir()))
-    assert await nothing_is_stored(house)
+    await eventually(lambda: not staged(hub))
+    assert before == await stored(hub)
 
 
-async def test_same_key_is_done_once(client, house):
+async def test_same_key_is_done_once(hub, jpeg):
     """A repeated upload with its idempotency key gets the first answer; with another file it is refused."""
     headers = {"Idempotency-Key": "k1"}
-    first = await (await client.post("/upload", data=form(("a.jpg", JPEG)), headers=headers)).read()
-    second = await client.post("/upload", data=form(("a.jpg", JPEG)), headers=headers)
-    third = await client.post("/upload", data=form(("a.jpg", JPEG + b"!")), headers=headers)
-    assert (first, 202, 422) == (await second.read(), second.status, third.status)
-    assert 1 == len(house.desk.enqueued)
-    odd = await client.post("/upload", data=form(("b.jpg", JPEG + b"b")), headers={"Idempotency-Key": "k" * 201})
-    assert 422 == odd.status
+    first = await (await hub.client.post(UPLOAD, data=form(("a.jpg", jpeg)), headers=headers)).read()
+    kept = await stored(hub)
+    second = await hub.client.post(UPLOAD, data=form(("a.jpg", jpeg)), headers=headers)
+    assert (first, 202, kept) == (await second.read(), second.status, await stored(hub))
+    await refused(hub, 422, data=form(("a.jpg", jpeg + b"!")), headers=headers)
+    await refused(hub, 422, data=form(("a.jpg", jpeg)), headers={"Idempotency-Key": "k" * 201})
 
 
-async def test_two_uploads_of_the_same_files_do_not_lock_each_other(client):
+async def test_two_uploads_of_the_same_files_do_not_lock_each_other(hub, jpeg):
     """Concurrent uploads of the same files in opposite order all succeed, with one document per file."""
-    files = [(f"{number}.jpg", JPEG + b"%d" % number) for number in range(4)]
-    responses = await asyncio.gather(*(client.post("/upload", data=form(*order)) for order in [files, files[::-1]] * 4))
-    assert {202} == {response.status for response in responses}
-    answers = [await response.json() for response in responses]
-    assert 4 == len({each["id"] for answer in answers for each in answer["documents"]})
+    files = [(f"{number}.jpg", jpeg + b"%d" % number) for number in range(MAX_FILES)]
+    answers = await asyncio.gather(*(upload(hub, *order) for order in [files, files[::-1]] * 4))
+    assert MAX_FILES == len({each["id"] for answer in answers for each in answer})
 
 
-async def test_original_comes_back_inert(client):
+async def test_original_comes_back_inert(hub, jpeg):
     """The bytes are unchanged, and the headers keep a browser from showing them or from believing the name."""
-    content = b"%PDF-1.4" + bytes(range(256)) * 200
-    document = (await (await client.post("/upload", data=form(("x.pdf", content)))).json())["documents"][0]
-    response = await client.get(f"/original/{document['id']}")
+    content = b"%PDF-1.4" + jpeg + bytes(range(256)) * 200
+    (document,) = await upload(hub, ("x.exe", content))
+    response = await hub.client.get(f"{document['url']}/original")
     assert content == await response.read()
     headers = response.headers
-    assert "attachment; filename=\"x.pdf\"; filename*=UTF-8''x.pdf" == headers["Content-Disposition"]
+    assert "attachment; filename=\"x.exe.pdf\"; filename*=UTF-8''x.exe.pdf" == headers["Content-Disposition"]
     assert ("nosniff", "default-src 'none'; sandbox") == (
         headers["X-Content-Type-Options"], headers["Content-Security-Policy"],
     )  # fmt: skip
     assert (str(len(content)), "application/pdf") == (headers["Content-Length"], headers["Content-Type"])
-    head = await client.head(f"/original/{document['id']}")
+    head = await hub.client.head(f"{document['url']}/original")
     assert (200, str(len(content)), b"") == (head.status, head.headers["Content-Length"], await head.read())
 
 
-async def test_documents_of_others_are_no_duplicates(client, house):
+async def test_documents_of_others_are_no_duplicates(hub, jpeg):
     """Bytes that somebody else has sent in are new for this actor."""
-    other = evolve(house.owner, person=2, name="other")
-    theirs = await house.put(JPEG, actor=other)
-    mine = (await (await client.post("/upload", data=form(("a.jpg", JPEG)))).json())["documents"][0]
+    made = "insert into core.person (name, role) values ('other', 'member') returning id"
+    person = await hub.kernel.database("core").fetchval(made)
+    other = Actor(person, "other", frozenset({"*"}), "test")
+    new = NewDocument("a.jpg", hashlib.sha256(jpeg).hexdigest(), len(jpeg), "image/jpeg")
+    async with hub.kernel.database("ocr").unit(other) as tx:
+        theirs = await store.add(tx, other, new)
+    (mine,) = await upload(hub, ("a.jpg", jpeg))
     assert mine["duplicate_of"] is None
     assert str(theirs) != mine["id"]

@@ -85,7 +85,8 @@ async def test_without_tesseract_a_picture_waits_and_is_read_later(house, receip
 
 async def test_scanned_pdf_waits_for_poppler(house, page, monkeypatch, tmp_path):
     """Where nothing can draw its pages, a scanned PDF waits and says for what."""
-    (tmp_path / "tesseract").symlink_to("/usr/bin/tesseract")
+    for name in ("tesseract", "bwrap"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     document = await house.put(page("PDF", "Linseed oil"))
     monkeypatch.setenv("PATH", str(tmp_path))
     await house.read(document)
@@ -134,12 +135,13 @@ async def test_empty_page_asks_for_a_look(house, page):
     assert [None] == [page.confidence for page in found.pages]
 
 
-async def test_page_on_its_side_is_turned(house, page):
-    """A page that was scanned lying on its side is read as if it stood upright."""
+@pytest.mark.parametrize("angle", [90, 180, 270])
+async def test_page_on_its_side_is_turned(house, page, angle):
+    """A page that was scanned lying on its side or on its head is read as if it stood upright."""
     lines = "\n".join(["The quick brown fox jumps over the lazy dog"] * 9)
     upright = Image.open(io.BytesIO(page("PNG", lines, size=(1100, 700))))
     data = io.BytesIO()
-    upright.rotate(90, expand=True).save(data, "PNG")
+    upright.rotate(angle, expand=True).save(data, "PNG")
     document = await house.put(data.getvalue())
     await house.read(document)
     assert (await house.documents.text(house.owner, document)).count("lazy dog") == 9
@@ -181,6 +183,45 @@ async def test_truncated_picture_fails(house, receipt):
     found = await house.documents.get(house.owner, document)
     assert "failed" == found.status
     assert "The picture is damaged" == found.problem
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_damaged_page_of_a_tiff_costs_no_other(house, page, cut):
+    """A page whose pixels or whose place in the file is broken is named; those before and behind it are read."""
+    data = bytearray(page("TIFF", "First leaf of oak", "Second leaf of elm", "Third leaf of ash"))
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.seek(1)
+        start, length = picture.tag_v2[273][0], sum(picture.tag_v2[279])
+        picture.seek(2)
+        third = picture.tag_v2[273][0]
+    if cut:
+        data = data[: third + 100]
+    else:
+        data[start : start + length] = b"\xff" * length
+    document = await house.put(bytes(data))
+    await house.read(document)
+    found = await house.documents.get(house.owner, document)
+    missing = 3 if cut else 2
+    assert ("needs_review", f"Page {missing} could not be drawn") == (found.status, found.problem)
+    assert [number for number in (1, 2, 3) if number != missing] == [each.number for each in found.pages]
+
+
+async def test_page_that_kills_its_child_costs_no_other(house, page, monkeypatch):
+    """Where drawing several pages at once dies, they are drawn one by one, and only the culprit is missing."""
+    draw = reading.Reader.render
+
+    async def render(reader, pages):
+        if any(each.number == 2 for each in pages):
+            message = "it ran longer than its time"
+            raise ChildFailed(message, limit="wall")
+        await draw(reader, pages)
+
+    monkeypatch.setattr(reading.Reader, "render", render)
+    document = await house.put(page("PDF", "First leaf", "Second leaf", "Third leaf"))
+    await house.read(document)
+    found = await house.documents.get(house.owner, document)
+    assert ("needs_review", "Page 2 could not be drawn") == (found.status, found.problem)
+    assert [1, 3] == [each.number for each in found.pages]
 
 
 async def test_protected_pdf_says_so(house):

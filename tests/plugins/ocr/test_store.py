@@ -36,12 +36,14 @@ async def found(house, query, **more):
     return [item.name for item in page.items]
 
 
-async def test_tables_are_what_the_revisions_make(dsn, house):
+@pytest.mark.pg15
+async def test_tables_are_what_the_revisions_make(house):
     """The SQLAlchemy tables and the migrated schema do not drift apart."""
     source = MigrationSource("ocr", Tables("heartwood_ocr.tables:metadata", "heartwood_ocr.migrations"))
-    assert {"ocr": []} == await check(dsn, [source])
+    assert {"ocr": []} == await check(house.dsn, [source])
 
 
+@pytest.mark.pg15
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -71,6 +73,7 @@ async def test_words_are_found_in_both_languages(house, add, query, expected):
     assert expected == await found(house, query)
 
 
+@pytest.mark.pg15
 async def test_best_match_is_first_and_shown_with_its_words_marked(house, add):
     """Documents are ranked, and the snippet is plain text with the place of each match, markup being text."""
     await add("once", "oak " + "and other words " * 40)
@@ -89,6 +92,7 @@ async def test_a_name_alone_is_found_without_snippet(house, add):
     assert [("", [])] == [(item.snippet, item.matches) for item in page.items]
 
 
+@pytest.mark.pg15
 @pytest.mark.parametrize("query", ["", "oak"])
 async def test_pages_of_a_list_join_without_gap(house, add, query, monkeypatch):
     """Following the cursor shows every document once, in one order, for lists and searches, equal ranks included."""
@@ -146,6 +150,7 @@ async def test_documents_are_for_their_owner_only(house, add):
         assert await store.delete(tx, other, mine) is None
 
 
+@pytest.mark.pg15
 async def test_huge_and_odd_pages_are_stored(house, add):
     """A page with a hundred thousand different words, or one endless word, is kept whole and partly searchable."""
     words = " ".join(f"w{number:x}q" for number in range(150_000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,38 +45,37 @@ class Commands(click.Group):
         """Import the command ``name``; a kernel command can not be replaced by a plugin."""
         if name in KERNEL_COMMANDS:
             return _imported(f"heartwood.cli.{name}:{name}")
-        reference = _contributed().get(name)
-        return _imported(reference) if reference else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Turn an import that fails into one line that names the package."""
+        point = _contributed().get(name)
+        if point is None:
+            return None
         try:
-            return super().resolve_command(ctx, args)
-        except ImportError as error:
-            message = f"the command {args[0]!r} could not be loaded: {error}"
+            return _imported(point.value)
+        except (Exception, SystemExit) as error:
+            owner = point.dist.name if point.dist else point.value
+            message = f"the command {name!r} of {owner} could not be loaded: {type(error).__name__}: {error}"
             raise click.ClickException(message) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (as above)
         """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(KERNEL_COMMANDS.items()))
-        contributed = {name: ref for name, ref in _contributed().items() if name not in KERNEL_COMMANDS}
+        contributed = {name: point for name, point in _contributed().items() if name not in KERNEL_COMMANDS}
         if contributed:
             with formatter.section("Commands of plugins"):
-                rows = [(name, f"from {ref.partition('.')[0].partition(':')[0]}") for name, ref in contributed.items()]
+                rows = [(name, f"from {point.module.partition('.')[0]}") for name, point in contributed.items()]
                 formatter.write_dl(sorted(rows))
 
 
-def _contributed() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group="heartwood.commands")}
+def _contributed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="heartwood.commands")}
 
 
 def _imported(reference: str) -> click.Command:
     module, _, attribute = reference.partition(":")
     command = getattr(importlib.import_module(module), attribute)
-    assert isinstance(command, click.Command), f"{reference} is not a click command"  # noqa: S101  (author's mistake)
+    if not isinstance(command, click.Command):
+        message = f"{reference} is no click command"
+        raise TypeError(message)
     return command
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heartwood.contracts.data import Database
     from heartwood.data.embedded import Dsn
     from heartwood.data.migrations import MigrationSource
+    from heartwood.kernel import Kernel
+    from heartwood.plugins.discovery import Candidate
     from heartwood.settings import Settings
 
 T = TypeVar("T")
@@ -44,14 +46,43 @@ def load_layers(ctx: click.Context) -> Layers:
 
 def load_settings(ctx: click.Context) -> Settings:
     """Return the kernel's settings; exits 78 with every problem where there is one."""
-    from heartwood.config.findings import ConfigError
     from heartwood.settings import read_settings
 
-    try:
-        return read_settings(load_layers(ctx))
-    except ConfigError as error:
-        click.echo(str(error), err=True)
+    settings, findings = read_settings(load_layers(ctx))
+    exit_with(findings)
+    return settings
+
+
+def exit_with(problems: Sequence[object]) -> None:
+    """Print ``problems``, one a line, and exit 78; goes on where there are none."""
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if problems:
         sys.exit(CONFIG_EXIT)
+
+
+def load_kernel(ctx: click.Context, role: str, *, strict: bool = False) -> Kernel:
+    """Import the plugins and return the kernel; exits 78 with every problem where it cannot be had."""
+    from heartwood.kernel import Kernel, Refused
+
+    try:
+        return Kernel(load_layers(ctx), role=role, strict=strict)
+    except Refused as error:
+        exit_with([error])
+        raise
+
+
+def plugin_candidates(ctx: click.Context) -> dict[str, Candidate]:
+    """Return every plugin that is installed or named in the configuration, by name; none is imported."""
+    from heartwood.settings import find_plugins
+
+    found = find_plugins(load_layers(ctx), load_settings(ctx).loader)
+    return {each.record.name: each for each in found}
+
+
+def installed_plugins(ctx: click.Context) -> dict[str, Candidate]:
+    """Return those whose code is there, also where they are switched off or cannot be imported."""
+    return {name: each for name, each in plugin_candidates(ctx).items() if each.reference or each.file}
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -98,12 +129,20 @@ async def database(ctx: click.Context, plugin: str = "core") -> AsyncIterator[Da
             await pool.close()
 
 
-def migration_sources(ctx: click.Context) -> Sequence[MigrationSource]:
-    """Return the migrations of the kernel and of every enabled plugin that can be imported, in order."""
-    from heartwood.kernel import Kernel
+def migration_sources(ctx: click.Context) -> tuple[list[MigrationSource], list[str]]:
+    """Return the migrations of the kernel and of every enabled plugin that can be asked, in order.
 
-    kernel = Kernel(load_layers(ctx), role="command")
-    return kernel.migration_sources()
+    Those that cannot be asked are said on standard error; their sentences are the second value.
+    """
+    from heartwood.assembly import DEAD
+
+    kernel = load_kernel(ctx, "command")
+    left_out = [
+        f"{each.name}: left out, for it is {each.label}: {each.reason}" for each in kernel.records if each.state in DEAD
+    ]
+    for sentence in left_out:
+        click.echo(sentence, err=True)
+    return kernel.migration_sources(), left_out
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

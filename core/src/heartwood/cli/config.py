@@ -1,14 +1,13 @@
-"""``heartwood config``: check, show and document the configuration. No plugin is imported."""
+"""``heartwood config``: check, show and document the configuration. Plugins are imported only where asked for."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from heartwood.cli.common import CONFIG_EXIT, config_file, load_layers
+from heartwood.cli.common import config_file, exit_with, load_kernel, load_layers
 
 if TYPE_CHECKING:
     from heartwood.data.settings import DataSettings
@@ -26,16 +25,18 @@ def config() -> None:
 def check(ctx: click.Context) -> None:
     """Print everything that is wrong, one problem a line, and exit 78 if there is anything.
 
-    Checked are the file, the environment, --set, the kernel's sections and the switches of plugins.
+    Checked are the file, the environment, --set, the kernel's sections, and that every plugin that is switched on is
+    installed, fits this version, and claims nothing of another's.
     """
-    from heartwood.config.report import read_all
-    from heartwood.settings import SECTIONS
+    from heartwood.plugins.records import State
+    from heartwood.settings import find_plugins, read_settings
 
-    findings = read_all(load_layers(ctx), SECTIONS).everything_wrong
-    for finding in findings:
-        click.echo(str(finding), err=True)
-    if findings:
-        sys.exit(CONFIG_EXIT)
+    layers = load_layers(ctx)
+    settings, findings = read_settings(layers)
+    for each in find_plugins(layers, settings.loader):
+        if each.record.state not in (State.FOUND, State.DISABLED):
+            findings.append(layers.finding(("plugins", each.record.name), each.record.reason))
+    exit_with(findings)
     click.echo(f"The configuration is in order. {LATER}")
 
 
@@ -62,10 +63,7 @@ def show(ctx: click.Context) -> None:
         if origins:
             lines = [f"{key} = …  # {origin_text(origins, key)}" for key in origins]
             click.echo("\n".join((f"[plugins.{name}.config]", *lines, "")))
-    for finding in report.everything_wrong:
-        click.echo(str(finding), err=True)
-    if report.everything_wrong:
-        sys.exit(CONFIG_EXIT)
+    exit_with(report.findings)
 
 
 def _show_places(data: DataSettings | None) -> None:
@@ -83,9 +81,28 @@ def _show_places(data: DataSettings | None) -> None:
 
 
 @config.command()
-def reference() -> None:
-    """Print the reference of all settings of the kernel, as Markdown."""
+@click.option("--plugins", is_flag=True, help="Of the plugins that are switched on, which are imported for it.")
+@click.pass_context
+def reference(ctx: click.Context, plugins: bool) -> None:
+    """Print the reference of all settings of the kernel, or of those of plugins, as Markdown."""
+    from heartwood.config.reference import PLUGINS_HEAD
     from heartwood.config.reference import reference as written
     from heartwood.settings import SECTIONS
 
-    click.echo(written(SECTIONS), nl=False)
+    if plugins:
+        click.echo(written(_classes(ctx), PLUGINS_HEAD), nl=False)
+    else:
+        click.echo(written(SECTIONS), nl=False)
+
+
+def _classes(ctx: click.Context) -> dict[str, type]:
+    """Return the settings class of each plugin that is switched on and has one; says which could not be imported."""
+    from heartwood.plugins.records import State
+
+    classes: dict[str, type] = {}
+    for record in sorted(load_kernel(ctx, "command").records, key=lambda record: record.name):
+        if record.plugin is None and record.reason and record.state is not State.DISABLED:
+            click.echo(f"plugin {record.name!r} is {record.label}: {record.reason}", err=True)
+        elif record.plugin is not None and record.plugin.config is not None:
+            classes[f"plugins.{record.name}.config"] = record.plugin.config
+    return classes

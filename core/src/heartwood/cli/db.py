@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from heartwood.cli.common import database_url, load_settings, migration_sources, print_table, run
+from heartwood.cli.common import (
+    database_url,
+    installed_plugins,
+    load_settings,
+    migration_sources,
+    print_table,
+    run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,13 +31,21 @@ def db() -> None:
 @db.command()
 @click.pass_context
 def upgrade(ctx: click.Context) -> None:
-    """Apply what is pending: core first, then every plugin; exits 1 if one of them failed."""
+    """Apply what is pending: core first, then every plugin; exits 1 if one of them failed.
+
+    A plugin that cannot be asked for its tables is named and left out.
+    """
     from heartwood.data import migrations
     from heartwood.observe.logs import Logs
 
     log = Logs(load_settings(ctx).observe).logger()
-    sources = migration_sources(ctx)
-    done = run(_with_url(ctx, lambda url: migrations.upgrade(url, sources, log)))
+    sources, _ = migration_sources(ctx)
+
+    async def apply() -> dict[str, migrations.Upgraded]:
+        async with database_url(ctx) as dsn:
+            return await migrations.upgrade(dsn.migrate_url, sources, log, grantee=dsn.grantee)
+
+    done = run(apply())
     for plugin, result in done.items():
         state = f"failed, nothing of it was applied: {result.error}" if result.error else "up to date"
         click.echo(f"{plugin}: {' '.join([*result.applied, state]) if result.applied else state}")
@@ -43,7 +56,7 @@ def upgrade(ctx: click.Context) -> None:
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Show where every plugin's schema stands."""
-    sources = migration_sources(ctx)
+    sources, _ = migration_sources(ctx)
     found = run(_with_url(ctx, lambda url: _standings(url, sources)))
     print_table(("plugin", "at", "last", "state"), [(s.plugin, s.current, s.head, _state(s)) for s in found])
 
@@ -51,15 +64,18 @@ def status(ctx: click.Context) -> None:
 @db.command()
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Look for pending revisions, drift from the tables, and forbidden foreign keys; exits 1 if there are some."""
+    """Look for pending revisions, drift from the tables, and forbidden foreign keys.
+
+    Exits 1 if there are some, or if an enabled plugin could not be asked.
+    """
     from heartwood.data import migrations
 
-    sources = migration_sources(ctx)
+    sources, left_out = migration_sources(ctx)
     found = run(_with_url(ctx, lambda url: migrations.check(url, sources)))
     for plugin, faults in found.items():
         for fault in faults or ["as it should be"]:
             click.echo(f"{plugin}: {fault}")
-    _exit_if(any(found.values()))
+    _exit_if(any(found.values()) or bool(left_out))
 
 
 @db.command()
@@ -94,7 +110,7 @@ def orphans(ctx: click.Context) -> None:
     """List the schemas of plugins that are not installed any more."""
     from heartwood.data import migrations
 
-    installed = _installed(ctx)
+    installed = installed_plugins(ctx)
     found = run(_with_url(ctx, lambda url: _asking(url, lambda connection: migrations.orphans(connection, installed))))
     for schema in found:
         click.echo(f"{schema}: plugin not installed; to drop its data, type: heartwood plugin purge {schema}")
@@ -124,18 +140,11 @@ async def _standings(url: str, sources: Sequence[MigrationSource]) -> list[Stand
 
 
 def _source(ctx: click.Context, plugin: str) -> MigrationSource:
-    sources = {source.plugin: source for source in migration_sources(ctx)}
+    sources = {source.plugin: source for source in migration_sources(ctx)[0]}
     if plugin not in sources:
         message = f"no enabled plugin {plugin!r} has tables; there are: {', '.join(sources)}"
         raise click.UsageError(message)
     return sources[plugin]
-
-
-def _installed(ctx: click.Context) -> set[str]:
-    """Return the names of all installed plugins, also of those that are switched off or cannot be imported."""
-    folder = load_settings(ctx).loader.dir
-    files = {path.stem for path in Path(folder).glob("*.py")} if folder else set()
-    return files | {point.name for point in entry_points(group="heartwood.plugins")}
 
 
 def _state(standing: Standing) -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from heartwood.cli.common import config_file, database_url, load_layers, load_settings, print_table, run
+from heartwood.cli.common import (
+    config_file,
+    database_url,
+    installed_plugins,
+    load_layers,
+    load_settings,
+    plugin_candidates,
+    print_table,
+    run,
+)
 
 if TYPE_CHECKING:
     from heartwood.plugins.discovery import Candidate
@@ -25,7 +34,7 @@ def plugin() -> None:
 @click.pass_context
 def list_(ctx: click.Context) -> None:
     """Print all plugins that are installed or configured, as their metadata has them."""
-    print_table(HEADER, [_row(each) for each in _found(ctx).values()])
+    print_table(HEADER, [_row(each) for each in plugin_candidates(ctx).values()])
 
 
 @plugin.command()
@@ -82,6 +91,7 @@ def purge(ctx: click.Context, name: str, yes: bool) -> None:
     from heartwood.data import migrations
     from heartwood.data.places import find_places
 
+    _check_name(name)  # it becomes the name of a folder that is removed, and of a schema that is dropped
     switch = load_layers(ctx).plugin_switches().get(name)
     if switch is not None and switch.enabled:
         message = f"plugin {name!r} is switched on; type: heartwood plugin disable {name}, and stop the hub"
@@ -107,11 +117,7 @@ def purge(ctx: click.Context, name: str, yes: bool) -> None:
 )
 def new(name: str, folder: Path | None) -> None:
     """Write a package with the plugin NAME: a table, two routes, a job, a metric, settings and tests."""
-    from heartwood.plugins.discovery import fault_of_name
-
-    fault = fault_of_name(name)
-    if fault:
-        raise click.UsageError(fault)
+    _check_name(name)
     words = _words(name)
     target = folder or Path(words["distribution"])
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -124,19 +130,18 @@ def new(name: str, folder: Path | None) -> None:
     click.echo(f"Wrote {target}. Next: cd {target}, install it with `pip install -e . --group dev`, and run `pytest`.")
 
 
-def _found(ctx: click.Context) -> dict[str, Candidate]:
-    from heartwood.plugins.discovery import discover
+def _check_name(name: str) -> None:
+    from heartwood.plugins.discovery import fault_of_name
 
-    folder = load_settings(ctx).loader.dir
-    found = discover(load_layers(ctx).plugin_switches(), folder=Path(folder).expanduser() if folder else None)
-    return {each.record.name: each for each in found}
+    if fault := fault_of_name(name):
+        raise click.UsageError(fault)
 
 
 def _installed(ctx: click.Context, name: str) -> Candidate:
     """Return the plugin ``name``, or end with the names that there are."""
     from heartwood.plugins.discovery import missing
 
-    found = {each.record.name: each for each in _found(ctx).values() if each.reference or each.file}
+    found = installed_plugins(ctx)
     if name not in found:
         raise click.ClickException(missing(name, found))
     return found[name]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from heartwood.cli.common import database, load_layers, print_table, run
+from heartwood.cli.common import database, load_kernel, print_table, run
 from heartwood.contracts.people import EVERYTHING, Actor
 from heartwood.identity import store
 from heartwood.identity.people import OWNER, find_person
@@ -81,9 +81,7 @@ def _catalog(ctx: click.Context, scopes: Sequence[str]) -> PermissionCatalog:
     """Return the permissions there are. Plugins are imported only where a scope has to be checked."""
     if not scopes:
         return PermissionCatalog(())
-    from heartwood.kernel import Kernel
-
-    return PermissionCatalog(Kernel(load_layers(ctx), role="command").assembly.parts.permissions)
+    return PermissionCatalog(load_kernel(ctx, "command").assembly.parts.permissions)
 
 
 def _row(each: TokenInfo) -> tuple[object, ...]:

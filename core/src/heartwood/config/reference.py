@@ -15,19 +15,25 @@ from heartwood.contracts.settings import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_HEAD = """# Settings
+HEAD = """# Settings
 
 Written by `heartwood config reference`. A setting stands in its section of `plugins.toml`; the environment replaces
 the file (`HEARTWOOD__DATA__POOL_SIZE=20`), and the command line replaces both (`--set data.pool_size=20`). For each
 variable `NAME` there is also `NAME_FILE`, a file that holds the value, and the systemd credential `name`. A secret is
 given in the file by reference, as `{ env = "NAME" }` or `{ file = "/path" }`.
 """
+PLUGINS_HEAD = """# Settings of plugins
+
+Written by `heartwood config reference --plugins`. They stand in `plugins.toml` like all others, and the
+environment and the command line replace them in the same way (`HEARTWOOD__PLUGINS__OCR__CONFIG__MAX_SIZE=1000000`,
+`--set plugins.ocr.config.max_size=1000000`).
+"""
 _COLUMNS = "| setting | type | default | what it does |\n|---|---|---|---|"
 
 
-def reference(sections: Mapping[str, type]) -> str:
+def reference(sections: Mapping[str, type], head: str = HEAD) -> str:
     """Return the Markdown reference of ``sections``: the same text for the same classes, whatever the machine."""
-    return "\n".join([_HEAD, *(line for name, cls in sections.items() for line in _section(name, cls))])
+    return "\n".join([head, *(line for name, cls in sections.items() for line in _section(name, cls))])
 
 
 def _section(name: str, cls: type) -> Iterator[str]:

@@ -18,39 +18,26 @@ if TYPE_CHECKING:
 
 @frozen
 class Report:
-    """What the layers say, for the sections and plugins that were asked for.
+    """What the layers say, for the sections that were asked for.
 
     Args:
-        sections: the kernel's sections by name.
-        plugins: the settings of plugins by name.
-        findings: what is wrong with the file, with unknown sections, switches and the kernel's sections.
+        sections: the sections by name.
+        findings: what is wrong with the file, with unknown sections, switches and the sections.
     """
 
     sections: dict[str, Loaded[Any]]
-    plugins: dict[str, Loaded[Any]]
     findings: list[Finding]
 
-    @property
-    def everything_wrong(self) -> list[Finding]:
-        """All problems, those of plugins last."""
-        return [*self.findings, *(finding for loaded in self.plugins.values() for finding in loaded.findings)]
 
-
-def read_all(layers: Layers, sections: Mapping[str, type], plugins: Mapping[str, type | None] | None = None) -> Report:
-    """Return the report on ``sections``, and on ``plugins`` where their classes are at hand.
-
-    Args:
-        layers: what was configured.
-        sections: the settings class of each section of the kernel.
-        plugins: the settings class (or None) of each plugin that was imported.
-    """
+def read_all(layers: Layers, sections: Mapping[str, type]) -> Report:
+    """Return the report on ``sections``, each with its settings class."""
     kernel: dict[str, Loaded[Any]] = {name: layers.section(name, cls) for name, cls in sections.items()}
     findings = [
         *layers.findings,
         *layers.unknown(sections),
         *(each for one in kernel.values() for each in one.findings),
     ]
-    return Report(kernel, {name: layers.plugin(name, cls) for name, cls in (plugins or {}).items()}, findings)
+    return Report(kernel, findings)
 
 
 def shown(name: str, loaded: Loaded[Any]) -> Iterator[str]:

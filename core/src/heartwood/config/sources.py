@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from heartwood.config.fields import kind_at, leaves, shows_value, typed
 from heartwood.config.findings import FILE, Finding, nearest
@@ -38,8 +38,16 @@ class PluginSwitch:
 
     enabled: bool = setting(default=True, help="Whether the plugin is loaded.")
     required: bool = setting(default=False, help="Whether the hub refuses to start without it.")
-    start_timeout: float | None = setting(None, help="Seconds it may take to start; unset: loader.start_timeout.")
-    stop_timeout: float | None = setting(None, help="Seconds it may take to stop; unset: loader.stop_timeout.")
+    start_timeout: float | None = setting(
+        None,
+        help="Seconds it may take to start; unset: loader.start_timeout.",
+        validator=validators.optional(validators.gt(0)),
+    )
+    stop_timeout: float | None = setting(
+        None,
+        help="Seconds it may take to stop; unset: loader.stop_timeout.",
+        validator=validators.optional(validators.gt(0)),
+    )
 
 
 @frozen
@@ -131,6 +139,11 @@ class Layers:
         given += [(path[0], Origin(source)) for path, _, source in self._texts() if path[0] not in names]
         findings = [self._unknown(key, origin, names) for key, origin in given]
         return findings if isinstance(self.tree.get(PLUGINS, {}), dict) else [*findings, self._no_table((PLUGINS,))]
+
+    def finding(self, path: Key, message: str) -> Finding:
+        """Return that something is wrong with a setting or a table, with the place where it was given."""
+        sources = [source for given, _, source in self._texts() if given[: len(path)] == path]
+        return self._finding(".".join(path), message, Origin(sources[-1] if sources else FILE, self._line(path)))
 
     def _no_table(self, path: Key) -> Finding:
         where = ".".join(path)

@@ -11,7 +11,6 @@ import difflib
 import math
 import re
 import types
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -23,6 +22,7 @@ from uuid import UUID
 
 import attrs
 from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn
 
 from heartwood.contracts.errors import Fault, HeartwoodError
 from heartwood.contracts.settings import Secret
@@ -73,19 +73,12 @@ def structure(
         cls: an attrs class.
         value: what TOML or JSON said, usually a dict.
         source: ``toml`` has dates and times of its own and gives a :class:`Secret` by reference; ``json`` writes both
-            as text, and is quick when nothing is wrong.
+            as text; :func:`reader` is the quick way for it.
         secrets: follows the references ``{ env = "NAME" }`` and ``{ file = "/path" }``.
 
     Raises:
         Unreadable: ``cls`` has a field of a type that cannot be read.
     """
-    if source == "json":
-        try:
-            return typing.cast("T", reader(typing.cast("Any", cls))(value, cls)), []
-        except Unreadable:
-            raise
-        except Exception:  # noqa: BLE001, S110  (whatever it was, the slow pass says it in words)
-            pass
     converter = _json(detailed=True) if source == "json" else _converter(toml=True, detailed=True, secrets=secrets)
     try:
         _prepare(converter, cls)
@@ -188,14 +181,21 @@ def _json(*, detailed: bool) -> Converter:
 
 
 def _converter(*, toml: bool, detailed: bool, secrets: SecretResolver | None) -> Converter:
-    converter = Converter(detailed_validation=False, forbid_extra_keys=True, use_alias=True)
+    converter = Converter(detailed_validation=False, use_alias=True)
     for kind, hook in _SIMPLE.items():
         converter.register_structure_hook(kind, _native(kind, hook) if toml and kind in _TIMES else hook)
     converter.register_structure_hook(Secret, _secret(secrets) if toml else _secret_text)
     converter.register_structure_hook_factory(
         lambda kind: _origin(kind) is Literal, lambda kind: _one_of(choices_of(kind) or {})
     )
-    converter.register_structure_hook_factory(is_union, lambda kind: _first_that_fits(converter, kind))
+    converter.register_structure_hook_factory(
+        is_union,
+        lambda kind: (
+            _first_that_fits(converter, kind)
+            if detailed
+            else _quick_optional(kind) or _first_that_fits(converter, kind)
+        ),
+    )
     converter.register_structure_hook_factory(
         lambda kind: (_origin(kind)) in _LISTS,
         lambda kind: _listed(converter, kind) if detailed or not _is_plain_list(kind) else _quick_list(converter, kind),
@@ -203,11 +203,22 @@ def _converter(*, toml: bool, detailed: bool, secrets: SecretResolver | None) ->
     converter.register_structure_hook_factory(
         lambda kind: (_origin(kind)) in _TABLES, lambda kind: _tabled(converter, kind)
     )
-    if detailed:
-        converter.register_structure_hook_factory(
-            lambda kind: attrs.has(_origin(kind)), lambda kind: _field_by_field(converter, kind)
-        )
+    made = _field_by_field if detailed else _quick_instance
+    converter.register_structure_hook_factory(lambda kind: attrs.has(_origin(kind)), lambda kind: made(converter, kind))
     return converter
+
+
+def _quick_instance(converter: Converter, kind: Any) -> Hook:
+    """Return what makes an attrs instance and stops at the first fault; cattrs' own check for unknown keys is slow."""
+    names = frozenset(str(field.alias) for field, _ in fields_of(kind) if field.init)
+    make = make_dict_structure_fn(kind, converter, _cattrs_use_alias=True, _cattrs_detailed_validation=False)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not value.keys() <= names:
+            raise _Wrong
+        return make(value, kind)
+
+    return hook
 
 
 def _field_by_field(converter: Converter, kind: Any) -> Hook:
@@ -342,6 +353,13 @@ def _tabled(converter: Converter, kind: Any) -> Hook:
     return hook
 
 
+def _quick_optional(kind: Any) -> Hook | None:
+    """Return what reads ``X | None`` where X is a simple type, and stops at the fault; None for another union."""
+    others = [each for each in get_args(kind) if each is not type(None)]
+    read = _SIMPLE.get(others[0]) if len(others) == 1 else None
+    return None if read is None else lambda value, _: None if value is None else read(value, others[0])
+
+
 def _first_that_fits(converter: Converter, kind: Any) -> Hook:
     members = get_args(kind)
     others = [each for each in members if each is not type(None)]
@@ -417,7 +435,7 @@ def _integer(value: Any, _: Any) -> int:
     if not -_LARGEST <= value <= _LARGEST:
         msg = f"expected an int of at most 64 bits, got {_short(value)}"
         raise _Wrong(msg)
-    return int(value)
+    return value
 
 
 def _number(value: Any, _: Any) -> float:

@@ -89,6 +89,9 @@ class Transaction(Queries, Protocol):
 class Database(Queries, Protocol):
     """A plugin's way to PostgreSQL: timed under its name, with its share of the connections.
 
+    A SELECT whose connection was lost is asked once more on another one, unless it calls a function of a schema
+    (``ocr.f(…)``), ``nextval``, ``setval``, ``set_config``, ``pg_notify`` or an advisory lock. Nothing in a unit is.
+
     Raises:
         DatabaseUnavailable: no connection within ``data.acquire_timeout`` seconds, or PostgreSQL is away.
     """
@@ -100,7 +103,8 @@ class Database(Queries, Protocol):
 
         Args:
             actor: who it is done for.
-            key: an idempotency key, or None.
+            key: what :func:`~heartwood.contracts.http.idempotency_key` returned, or a name of your own for what is
+                done, which counts in the whole plugin; None: no key.
             body: the SHA-256 of what was asked; the same key with another one is refused.
 
         Raises:

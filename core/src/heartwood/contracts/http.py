@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
 
-from heartwood.contracts.errors import HeartwoodError
+from heartwood.contracts.errors import Fault, HeartwoodError, Invalid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -15,6 +16,27 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 MEBIBYTE = 1024 * 1024
+LONGEST_KEY = 200
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """Return the key under which ``database.unit`` does what this request asks at most once; None where it has none.
+
+    It stands for the header ``Idempotency-Key`` together with method, path and query, so that a client's key means
+    something else on another route.
+
+    Raises:
+        Invalid: the header is empty, longer than 200 characters or not ASCII.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (0 < len(key) <= LONGEST_KEY and key.isascii()):
+        fault = Fault("Idempotency-Key", f"expected 1 to {LONGEST_KEY} ASCII characters, got {len(key)} characters")
+        msg = "The idempotency key cannot be used"
+        raise Invalid(msg, faults=[fault])
+    where = hashlib.sha256(f"{request.method} {request.rel_url}".encode()).hexdigest()  # an index takes no long path
+    return f"{where} {key}"
 
 
 class OutboundError(HeartwoodError):

@@ -119,7 +119,6 @@ class JobInfo:
     plugin: str
     state: JobState
     attempts: int
-    max_attempts: int | None
     reason: str | None
     created: datetime
     updated: datetime

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+HIGHEST_PORT = 65_535
+
 
 class Secret:
     """Text that is shown nowhere: ``str``, ``repr``, logs and the configuration report print ``***``.
@@ -32,6 +34,27 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return the two halves of ``127.0.0.1:8001`` or ``[::1]:8001``.
+
+    Raises:
+        ValueError: ``text`` is neither.
+    """
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    digits = port.isascii() and port.isdecimal()
+    if not bare or (":" in bare and bare == host) or not digits or int(port) > HIGHEST_PORT:
+        msg = f"expected host:port or [v6]:port, got {text!r}"
+        raise ValueError(msg)
+    return bare, int(port)
+
+
+def address_or_nothing(_: Any, __: Any, text: str) -> None:
+    """Refuse, as an attrs validator, what is neither empty nor an address that :func:`host_and_port` reads."""
+    if text:
+        host_and_port(text)
 
 
 def setting(

@@ -89,7 +89,7 @@ class FolderBlobs(_Store):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         super().__init__(LocalStore(folder), staging)
         self._folder = folder
-        self._durable = bytearray(0x10000)
+        self._durable, self._named = bytearray(0x10000), bytearray(0x100)
 
     async def keep(self, staged: Staged) -> None:
         """Move staged bytes under their hash; keeping what is already there is fine."""
@@ -119,12 +119,14 @@ class FolderBlobs(_Store):
         sync_folder(target.parent)
 
     def _make_durable(self, folder: Path, number: int) -> None:
-        """Make ``ab/cd`` and sync the folders that name it, once in the life of this process."""
+        """Make ``ab/cd`` and sync the folders that name it and ``ab``, each once in the life of this process."""
         if self._durable[number]:
             return
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(folder.parent)
-        sync_folder(self._folder)
+        if not self._named[number >> 8]:
+            sync_folder(self._folder)
+            self._named[number >> 8] = 1
         self._durable[number] = 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from heartwood.contracts.errors import DatabaseUnavailable
-from heartwood.data.faults import sentence
+from heartwood.data.faults import comes_back, sentence
 
 if TYPE_CHECKING:
     from heartwood.data.settings import DataSettings
@@ -70,8 +72,27 @@ async def connect(url: str, **arguments: Any) -> asyncpg.Connection:
     """
     try:
         return await asyncpg.connect(url, **arguments)
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except ValueError as error:  # its own words may quote the address, and with it the password
+        message = f"data.database_url is no valid address ({type(error).__name__})"
+        raise DatabaseUnavailable(message) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         parts = urlsplit(url)
         where = parts.netloc.rpartition("@")[2] or "its socket"
         message = f"PostgreSQL at {where} gave no connection: {sentence(error)}; see data.database_url"
         raise DatabaseUnavailable(message) from error
+
+
+async def connect_soon(url: str, log: Any, *, within: float) -> asyncpg.Connection:
+    """Open one connection as :func:`connect` does; a server that is not there yet is waited for, ``within`` seconds."""
+    deadline = time.monotonic() + within
+    told = False
+    while True:
+        try:
+            return await connect(url, timeout=within)
+        except DatabaseUnavailable as error:
+            if time.monotonic() > deadline or error.__cause__ is None or not comes_back(error.__cause__):
+                raise
+            if not told:
+                log.warning("database.awaited", reason=error.detail, seconds=within)
+                told = True
+        await asyncio.sleep(0.1)

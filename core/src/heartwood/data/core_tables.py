@@ -97,7 +97,10 @@ idempotency = Table(
     _time("created_at", filled=True),
     Index(None, "created_at"),
 )
-"""Answers kept for 24 hours, so that a repeated request is answered and not done again; person 0 is nobody."""
+"""Answers kept for 24 hours, so that a repeated request is answered and not done again; person 0 is nobody.
+
+``route`` is the plugin's name; the route of a request is part of ``key``.
+"""
 
 subscription = Table(
     "subscription",

@@ -39,6 +39,11 @@ def is_lost(error: BaseException, connection: asyncpg.Connection | None = None) 
     return isinstance(error, LOST) and not isinstance(error, TimeoutError)
 
 
+def comes_back(error: BaseException) -> bool:
+    """Whether a server that gave no connection may give one soon; one that refuses us will not."""
+    return is_lost(error) or isinstance(error, TimeoutError)
+
+
 def is_away(error: BaseException) -> bool:
     """Whether ``error`` is what the pool raises while PostgreSQL is away; a busy pool or a slow statement is not."""
     return isinstance(error, DatabaseUnavailable) and (error.__cause__ is None or is_lost(error.__cause__))

@@ -1,7 +1,8 @@
 """A request that is repeated with its key is answered as the first time, and not done again.
 
-The key counts per person and route for 24 hours. The record is a row of the same transaction as the work, so both are
-there or none is; a lock that ends with the transaction tells who is at it right now.
+The key counts per person and plugin for 24 hours; that of a request (``idempotency_key``) says its route too. The
+record is a row of the same transaction as the work, so both are there or none is; a lock that ends with the transaction
+tells who is at it right now.
 """
 
 from __future__ import annotations
@@ -16,11 +17,7 @@ from heartwood.contracts.data import Queries, Stored
 from heartwood.contracts.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from heartwood.data.transactions import PgTransaction
-
-__all__ = ["KEPT", "Stored", "look_up", "purge", "run_once", "store"]
 
 KEPT = timedelta(hours=24)
 
@@ -43,50 +40,31 @@ returning true
 PURGE = "delete from core.idempotency where created_at <= now() - $1::interval"
 
 
-async def run_once(
-    tx: PgTransaction, route: str, key: str, body_sha256: bytes, call: Callable[[], Awaitable[Stored]]
-) -> Stored:
-    """Return the answer stored under ``key``, or that of ``call``, which is stored as part of ``tx``.
-
-    Args:
-        tx: the transaction in which ``call`` does its work; it must commit for the answer to be kept.
-        route: what the key belongs to, beside the person.
-        key: what the client sent.
-        body_sha256: the digest of the request's body, 32 bytes.
-        call: does the work; where it raises, nothing is stored and the key may be used again.
+async def look_up(tx: PgTransaction, key: str, body_sha256: bytes) -> Stored | None:
+    """Return what is stored under ``key``, or None and hold the key until ``tx`` ends.
 
     Raises:
         Invalid: the key was used with another body.
         Conflict: a request with this key is still running, or finished without an answer that could be repeated.
     """
-    stored = await look_up(tx, route, key, body_sha256)
-    if stored is not None:
-        return stored
-    answer = await call()
-    await store(tx, route, key, body_sha256, answer)
-    return answer
-
-
-async def look_up(tx: PgTransaction, route: str, key: str, body_sha256: bytes) -> Stored | None:
-    """Return what is stored under ``key``, or None and hold the key until ``tx`` ends. Raises as :func:`run_once`."""
     person = tx.actor.person or 0
-    row = await tx.fetchrow(LOOK_UP, _lock(person, route, key), person, route, key, KEPT)
+    row = await tx.fetchrow(LOOK_UP, _lock(person, tx.plugin, key), person, tx.plugin, key, KEPT)
     assert row is not None  # noqa: S101  (the left side of the join is one row)
     if not row["there"]:
         if row["mine"]:
             return None
-        message = f"A request with the idempotency key {key!r} is still running; ask again when it has ended"
+        message = "A request with this idempotency key is still running; ask again when it has ended"
         raise Conflict(message, retry_after=1)
     if row["body_sha256"] != body_sha256:
-        message = f"The idempotency key {key!r} was used with another body; take a new key for a new request"
+        message = "This idempotency key was used with another body; take a new key for a new request"
         raise Invalid(message)
     if row["status"] is None:
-        message = f"What the idempotency key {key!r} stands for has been done; its answer was not kept"
+        message = "What this idempotency key stands for has been done; its answer was not kept"
         raise Conflict(message)
     return Stored(row["status"], row["answer"], orjson.loads(row["headers"] or "{}"), repeated=True)
 
 
-async def store(tx: PgTransaction, route: str, key: str, body_sha256: bytes, answer: Stored | None) -> None:
+async def store(tx: PgTransaction, key: str, body_sha256: bytes, answer: Stored | None) -> None:
     """Keep ``answer`` (None: it was done, there is none) under ``key`` as part of ``tx``.
 
     Raises:
@@ -95,9 +73,9 @@ async def store(tx: PgTransaction, route: str, key: str, body_sha256: bytes, ans
     status, headers, text = None, "{}", b""
     if answer is not None:
         status, headers, text = answer.status, orjson.dumps(dict(answer.headers)).decode(), answer.answer
-    values = (tx.actor.person or 0, route, key, body_sha256, status, headers, text, KEPT)
+    values = (tx.actor.person or 0, tx.plugin, key, body_sha256, status, headers, text, KEPT)
     if not await tx.fetchval(STORE, *values):
-        message = f"Another request with the idempotency key {key!r} was quicker; ask again for its answer"
+        message = "Another request with this idempotency key was quicker; ask again for its answer"
         raise Conflict(message, retry_after=1)
 
 
@@ -106,6 +84,6 @@ async def purge(queries: Queries) -> int:
     return int((await queries.execute(PURGE, KEPT)).rpartition(" ")[2])
 
 
-def _lock(person: int, route: str, key: str) -> int:
-    digest = hashlib.sha256(f"{person}\0{route}\0{key}".encode()).digest()
+def _lock(person: int, plugin: str, key: str) -> int:
+    digest = hashlib.sha256(f"{person}\0{plugin}\0{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

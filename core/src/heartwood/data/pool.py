@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from heartwood.contracts.errors import DatabaseUnavailable, Repeated
 from heartwood.data import idempotency
 from heartwood.data.connections import HubConnection, connection_arguments
-from heartwood.data.faults import EXPECTED, is_lost, sentence, unavailable
+from heartwood.data.faults import EXPECTED, comes_back, is_lost, sentence, unavailable
 from heartwood.data.line import CONNECT_ERRORS, Line, Listener
 from heartwood.data.transactions import Asking, PgTransaction, ask
 
@@ -23,31 +25,14 @@ if TYPE_CHECKING:
     from heartwood.contracts.people import Actor
     from heartwood.data.embedded.dsn import Dsn
     from heartwood.data.settings import DataSettings
+    from heartwood.observe.metrics import Metrics
 
 KERNEL = "core"
 """The name under which the kernel asks; it is not bound to a share, and one connection is always left to it."""
 
 
-class Family(Protocol):
-    """A Prometheus histogram with the label ``plugin``."""
-
-    def labels(self, *values: str) -> Any:
-        """Return the child of these label values, which has ``observe(seconds)``."""
-        ...
-
-
-class DatabaseMetrics(Protocol):
-    """What the pool tells of itself."""
-
-    @property
-    def database_wait_seconds(self) -> Family:
-        """Seconds until a connection was had."""
-        ...
-
-    @property
-    def database_query_seconds(self) -> Family:
-        """Seconds until a statement was answered."""
-        ...
+_ONCE = re.compile(r"\.\s*\"?\w+\"?\s*\(|\b(?:nextval|setval|set_config|pg_notify)\b|advisory", re.IGNORECASE)
+"""What a SELECT may do beside reading: call a function of a schema, which may write, or one of these of PostgreSQL."""
 
 
 class Pool:
@@ -66,7 +51,7 @@ class Pool:
         dsn: Dsn | str,
         settings: DataSettings,
         log: Any,
-        metrics: DatabaseMetrics,
+        metrics: Metrics,
         *,
         application: str = "heartwood",
     ) -> None:
@@ -76,6 +61,7 @@ class Pool:
         self.metrics = metrics
         self.everybody = asyncio.Semaphore(settings.pool_size)
         self.plugins = asyncio.Semaphore(settings.pool_size - 1)
+        self.units = asyncio.Semaphore(max(1, settings.pool_size - 2))
         self._arguments = connection_arguments(url, settings, application)
         self._line = Line(self.connect, log, self._drop_all)
         self._databases: dict[str, PgDatabase] = {}
@@ -93,7 +79,7 @@ class Pool:
             try:
                 await self._line.open()
             except CONNECT_ERRORS as error:
-                if time.monotonic() > deadline or not (is_lost(error) or isinstance(error, TimeoutError)):
+                if time.monotonic() > deadline or not comes_back(error):
                     message = f"PostgreSQL gave no connection: {sentence(error)}; see data.database_url"
                     raise DatabaseUnavailable(message) from error
                 await asyncio.sleep(0.1)
@@ -191,15 +177,18 @@ class Pool:
 class PgDatabase(Asking):
     """A plugin's way to PostgreSQL: timed under its name, with its share of the connections."""
 
-    __slots__ = ("_gates", "_observe_query", "_observe_wait", "_pool", "plugin")
+    __slots__ = ("_gates", "_observe_query", "_observe_wait", "_pool", "_unit_gates", "plugin", "units")
 
     def __init__(self, pool: Pool, plugin: str) -> None:
         self._pool = pool
         self.plugin = plugin
-        self._gates = [pool.everybody]
+        self._gates = self._unit_gates = [pool.everybody]
+        self.units = pool.settings.pool_size
         if plugin != KERNEL:
             share = max(1, int(pool.settings.pool_size * pool.settings.plugin_share))
             self._gates = [asyncio.Semaphore(share), pool.plugins, pool.everybody]
+            self.units = max(1, share - 1)  # who asks something else beside a transaction must find a connection
+            self._unit_gates = [asyncio.Semaphore(self.units), pool.units, *self._gates]
         self._observe_wait = pool.metrics.database_wait_seconds.labels(plugin).observe
         self._observe_query = pool.metrics.database_query_seconds.labels(plugin).observe
 
@@ -212,7 +201,7 @@ class PgDatabase(Asking):
         return await self._ask_once(verb, sql, args)
 
     async def _ask_once(self, verb: str, sql: str, args: Sequence[Any]) -> Any:
-        async with self._connection() as connection:
+        async with self._connection(self._gates) as connection:
             return await ask(connection, self._observe_query, verb, sql, args)
 
     @asynccontextmanager
@@ -221,7 +210,7 @@ class PgDatabase(Asking):
 
         Args:
             actor: who this is done for.
-            key: an idempotency key, or None.
+            key: what ``idempotency_key(request)`` returned, or a name of the plugin's own; None: no key.
             body: the SHA-256 of what was asked; the same key with another one is refused.
 
         Raises:
@@ -230,24 +219,21 @@ class PgDatabase(Asking):
             Invalid, Conflict: the key was used with another body; it is in use right now.
             DatabaseUnavailable: no connection, or it was lost.
         """
-        async with self._connection() as connection:
-            tx = PgTransaction(connection, actor, self.plugin, self._observe_query)
+        async with self._connection(self._unit_gates) as connection:
+            tx = PgTransaction(
+                connection, actor, self.plugin, self._observe_query, self._pool.metrics.user_activity_total
+            )
             async with tx.opened(self._pool.log):
-                if key is not None:
-                    await self._claim(tx, key, body)
+                if key is not None and (stored := await idempotency.look_up(tx, key, body)):
+                    raise Repeated(stored)
                 yield tx
                 if key is not None:
-                    await idempotency.store(tx, self.plugin, key, body, tx.remembered)
-
-    async def _claim(self, tx: PgTransaction, key: str, body: bytes) -> None:
-        stored = await idempotency.look_up(tx, self.plugin, key, body)
-        if stored is not None:
-            raise Repeated(stored)
+                    await idempotency.store(tx, key, body, tx.remembered)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[HubConnection]:
+    async def _connection(self, gates: Sequence[asyncio.Semaphore]) -> AsyncIterator[HubConnection]:
         started = time.perf_counter()
-        connection = await self._admit()
+        connection = await self._admit(gates)
         self._observe_wait(time.perf_counter() - started)
         try:
             yield connection
@@ -255,14 +241,14 @@ class PgDatabase(Asking):
             try:
                 await self._pool.give_back(connection)
             finally:
-                for gate in self._gates:
+                for gate in gates:
                     gate.release()
 
-    async def _admit(self) -> HubConnection:
+    async def _admit(self, gates: Sequence[asyncio.Semaphore]) -> HubConnection:
         passed: list[asyncio.Semaphore] = []
         try:
             async with asyncio.timeout(self._pool.settings.acquire_timeout):
-                for gate in self._gates:
+                for gate in gates:
                     await gate.acquire()
                     passed.append(gate)
                 return await self._pool.take()
@@ -283,5 +269,7 @@ class PgDatabase(Asking):
         return f"No connection came free {limit}"
 
 
+@lru_cache(maxsize=2048)
 def _reads(sql: str) -> bool:
-    return sql.lstrip()[:6].lower() == "select"
+    """Whether ``sql`` may be asked twice: it begins with SELECT, and calls nothing that may write."""
+    return sql.lstrip()[:6].lower() == "select" and not _ONCE.search(sql)

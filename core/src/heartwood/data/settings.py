@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen, validators
 
 from heartwood.contracts.settings import Secret, setting
+
+_HOSTS = re.compile(r"(?:(?:[^][:@,]*|\[[^]]*\])(?::\d*)?(?:,|\Z))*")
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address of a PostgreSQL server, without a word of it: there may be a password in it.
+
+    A ``/``, ``?`` or ``#`` in a password cuts the address in two, and a piece of the password would pass for the host.
+
+    Raises:
+        ValueError: with what an address looks like.
+    """
+    scheme, _, rest = url.partition("://")
+    login = re.split("[/?#]", rest, maxsplit=1)[0]
+    if (
+        scheme not in ("postgresql", "postgres")
+        or "@" in rest[len(login) :]
+        or not _HOSTS.fullmatch(login.rpartition("@")[2])
+    ):
+        msg = (
+            "is no valid address; write postgresql://user:password@host:5432/name, "
+            "and in a password %2F for /, %3F for ?, %23 for #, %40 for @"
+        )
+        raise ValueError(msg)
+
+
+def _address(_: Any, __: Any, value: Secret | None) -> None:
+    if value is not None and value.reveal():
+        check_address(value.reveal())
 
 
 @frozen
@@ -30,6 +61,7 @@ class DataSettings:
         None,
         help="Address of a PostgreSQL server (postgresql://user:password@host:5432/name); empty: the embedded one.",
         env=("DATABASE_URL",),
+        validator=_address,
     )
     postgres_host: str = setting(
         "", help="Host (or socket folder) of PostgreSQL, instead of an address.", env=("POSTGRES_HOST",)
@@ -39,7 +71,9 @@ class DataSettings:
     postgres_user: str = setting("", help="Role to connect as; heartwood by default.", env=("POSTGRES_USER",))
     postgres_password: Secret | None = setting(None, help="Password of that role.", env=("POSTGRES_PASSWORD",))
     migrate_url: Secret | None = setting(
-        None, help="Address with a role that may change the schema; empty: the same as the database's."
+        None,
+        help="Address with a role that may change the schema; empty: the same as the database's.",
+        validator=_address,
     )
     auto_migrate: bool | None = setting(
         None, help="Whether a start applies pending migrations; unset: only with the embedded server."

@@ -16,6 +16,8 @@ from heartwood.observe.logs import current_request
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
+    from prometheus_client import Counter
+
     from heartwood.contracts.data import Stored
     from heartwood.contracts.people import Actor
 
@@ -80,10 +82,13 @@ async def ask(connection: Any, observe: Callable[[float], None], verb: str, sql:
 class PgTransaction(Asking):
     """One transaction on one connection, for one actor."""
 
-    __slots__ = ("_actor", "_connection", "_observe", "_waiting", "plugin", "remembered")
+    __slots__ = ("_actor", "_acts", "_connection", "_observe", "_waiting", "plugin", "remembered")
 
-    def __init__(self, connection: Any, actor: Actor, plugin: str, observe: Callable[[float], None]) -> None:
+    def __init__(
+        self, connection: Any, actor: Actor, plugin: str, observe: Callable[[float], None], acts: Counter
+    ) -> None:
         self._connection = connection
+        self._acts = acts
         self._actor = actor
         self._observe = observe
         self._waiting: list[Callable[[], None]] = []
@@ -109,6 +114,8 @@ class PgTransaction(Asking):
         who, request = self._actor, current_request()
         text = orjson.dumps(detail).decode()
         await self._ask("execute", AUDIT, (who.person, who.name, who.via, action, subject, text, request))
+        if who.person is not None:
+            self.after_commit(lambda: self._acts.labels(self.plugin, action).inc())
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Call ``call`` once the transaction has committed; it must be quick and must not raise."""

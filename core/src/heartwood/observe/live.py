@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from heartwood.contracts.errors import HeartwoodError
-from heartwood.observe.settings import host_and_port
+from heartwood.contracts.settings import host_and_port
 
 if TYPE_CHECKING:
     import asyncio

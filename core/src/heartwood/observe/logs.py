@@ -19,7 +19,7 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.processors import format_exc_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping
 
     from heartwood.observe.settings import ObserveSettings
 
@@ -65,8 +65,10 @@ class Logs:
         stream = stream if stream is not None else sys.stderr
         pretty = settings.format == "console" or (settings.format == "auto" and stream.isatty())
         self._lines = _Lines(stream)
-        self._processors = [_entry, *(_console(stream) if pretty else (_json_line,))]
+        self._render = _console(stream) if pretty else (_json_line,)
+        self._processors = [_entry, *self._render]
         self._wrapper: Any = structlog.make_filtering_bound_logger(settings.level)
+        self._says_info = self.logger().is_enabled_for(logging.INFO)
 
     @property
     def lost(self) -> int:
@@ -76,6 +78,21 @@ class Logs:
     def logger(self, **bound: Any) -> Any:
         """Return a structlog logger whose lines all carry ``bound``."""
         return self._wrapper(self._lines, self._processors, bound)
+
+    def write(self, event: str, lines: Iterable[dict[str, Any]]) -> None:
+        """Write many lines of the level ``info`` about one kind of event, with one write for all of them.
+
+        It takes a fifth of what a logger takes, for there is one line for each request. What the context binds is not
+        added: a line says what it has to say.
+        """
+        if self._says_info:
+            start = {"ts": _now(), "level": "info", "event": event}
+            self._lines.msg("".join([self._rendered({**start, **line}) for line in lines]))
+
+    def _rendered(self, entry: Any) -> str:
+        for process in self._render:
+            entry = process(None, "info", entry)
+        return str(entry)
 
     @contextmanager
     def capture_libraries(self) -> Iterator[None]:
@@ -126,9 +143,7 @@ class _Library(logging.Handler):
 
 def _entry(_: Any, method: str, fields: MutableMapping[str, Any]) -> dict[str, Any]:
     """Put time, level, event, plugin and request first, and name the class of an error."""
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    moment = f"{_second(seconds)}.{rest // 1000:06}Z"
-    entry = {"ts": moment, "level": _LEVELS.get(method, method), "event": fields.pop("event", "")}
+    entry = {"ts": _now(), "level": _LEVELS.get(method, method), "event": fields.pop("event", "")}
     plugin, request = _PLUGIN.get(), _REQUEST.get()
     if plugin is not None:
         entry["plugin"] = plugin
@@ -138,6 +153,11 @@ def _entry(_: Any, method: str, fields: MutableMapping[str, Any]) -> dict[str, A
     if entry.get("exc_info"):
         _name_error(entry)
     return entry
+
+
+def _now() -> str:
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06}Z"
 
 
 @lru_cache(maxsize=2)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.observe.names import PREFIX, SHARED, exposed, fault_of, series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client.registry import Collector
     from prometheus_client.samples import Sample
@@ -22,40 +24,72 @@ M = TypeVar("M", bound=MetricWrapperBase)
 
 CORE = "core"
 MOST_LABEL_SETS = 200
-"""Label sets of one family that are exported; more mean that a label is not bounded."""
+"""Label sets of one family of a plugin that are exported; more mean that a label is not bounded. The kernel's families
+have no such limit: their labels are names of plugins, routes, tasks and queues."""
 
 
 class MetricRefused(HeartwoodError):
     """A plugin's metric is named badly, or its name belongs to somebody else."""
 
 
+class Watched(Protocol):
+    """What is exported of the state of a plugin; the kernel's records have it."""
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+
+    @property
+    def state(self) -> str:
+        """The state it is in."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it serves, and its health checks passed when they were asked last."""
+
+    @property
+    def import_seconds(self) -> float | None:
+        """How long its import took, once it was imported."""
+
+    @property
+    def start_seconds(self) -> float | None:
+        """How long its start took, once it has started."""
+
+
 class Metrics:
-    """Everything that one kernel measures. Attributes are named as the family, without ``heartwood_``."""
+    """Everything that one kernel measures. Attributes are named as the family, without ``heartwood_``.
+
+    ``plugins`` are those whose state is exported; it is read at the scrape.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.on_error: Callable[[str, BaseException], None] | None = None
+        self.plugins: Sequence[Watched] = ()
         self._names: dict[str, str] = {}
         self._guards: dict[str, _Guard] = {}
-        self._states: dict[str, str] = {}
-        self._mine: list[Collector] = []
+        self._mine: list[Collector] = [_States(self)]
         self._plugins()
         self._requests()
         self._work()
         self.register(CORE, self._mine)
+        self.registry.register(self)
 
     def _plugins(self) -> None:
         self.build_info = self._new(Gauge, "build_info", "Version of heartwood and Python.", "version", "python")
         self.build_info.labels(version("heartwood-hub"), platform.python_version()).set(1)
-        self.plugin_up = self._new(Gauge, "plugin_up", "Whether the plugin serves.", "plugin")
-        self.plugin_state = self._new(Gauge, "plugin_state", "The state the plugin is in now.", "plugin", "state")
-        self.plugin_import_seconds = self._new(Gauge, "plugin_import_seconds", "Time its import took.", "plugin")
-        self.plugin_start_seconds = self._new(Gauge, "plugin_start_seconds", "Time its start took.", "plugin")
         self.plugin_errors_total = self._new(
             Counter, "plugin_errors_total", "Errors by the place at which the plugin made them.", "plugin", "where"
         )
         self.metrics_dropped_total = self._new(
             Counter, "metrics_dropped_total", "Label sets left out of a scrape, because there were too many.", "plugin"
+        )
+        self.collector_up = self._new(Gauge, "collector_up", "Whether the last collection succeeded.", "collector")
+        self.collector_last_success_timestamp_seconds = self._new(
+            Gauge, "collector_last_success_timestamp_seconds", "When the collector last succeeded.", "collector"
+        )
+        self.collector_duration_seconds = self._new(
+            Histogram, "collector_duration_seconds", "Time one collection took.", "collector"
         )
 
     def _requests(self) -> None:
@@ -84,6 +118,10 @@ class Metrics:
             Histogram, "database_wait_seconds", "Time spent waiting for a connection.", "plugin"
         )
         self.database_query_seconds = self._new(Histogram, "database_query_seconds", "Time a query took.", "plugin")
+        self.database_size_bytes = self._new(Gauge, "database_size_bytes", "Size of the database.")
+        self.job_duration_seconds = self._new(
+            Summary, "job_duration_seconds", "Time that attempts at jobs took.", "plugin", "job"
+        )
         self.jobs = self._new(Gauge, "jobs", "Background jobs by state.", "queue", "state")
 
     def _new(self, kind: type[M], name: str, documentation: str, *labels: str) -> M:
@@ -109,17 +147,27 @@ class Metrics:
                     msg = f"plugin {plugin!r}: metric {exposed(family.name, family.type)} {fault}"
                     raise MetricRefused(msg)
                 names |= dict.fromkeys(series(family.name, family.type), plugin)
-        guard = _Guard(self, plugin, collectors, tuple(prefixes))
-        self.registry.register(guard)
-        self._guards[plugin] = guard
-        self._names |= names
+        if collectors:
+            self._guards[plugin] = _Guard(self, plugin, collectors, tuple(prefixes))
+            self._names |= names
 
     def unregister(self, plugin: str) -> None:
         """Stop exporting what ``plugin`` registered; nothing happens where it registered nothing."""
-        guard = self._guards.pop(plugin, None)
-        if guard is not None:
-            self.registry.unregister(guard)
-            self._names = {name: owner for name, owner in self._names.items() if owner != plugin}
+        self._guards.pop(plugin, None)
+        self._names = {name: owner for name, owner in self._names.items() if owner != plugin}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of all plugins, then the kernel's, which tell how that went in this very scrape."""
+        core, *others = self._guards.values()
+        for guard in others:
+            started = perf_counter()
+            families, well = guard.collect()
+            self.collector_duration_seconds.labels(guard.owner).observe(perf_counter() - started)
+            self.collector_up.labels(guard.owner).set(well)
+            if well:
+                self.collector_last_success_timestamp_seconds.labels(guard.owner).set_to_current_time()
+            yield from families
+        yield from core.collect()[0]
 
     def fault_of(self, plugin: str, family: Metric, prefixes: Iterable[str], others: Iterable[str] = ()) -> str | None:
         """Return why ``plugin`` may not export ``family``, in words, or None; ``others`` are names it has used up."""
@@ -135,47 +183,63 @@ class Metrics:
             return f"must start with {' or '.join(allowed)}, or stand in the shared list"
         return fault_of(family.name, family.type, family.documentation)
 
-    def plugin_changed(self, plugin: str, state: str, *, up: bool) -> None:
-        """Say that ``plugin`` is now in ``state``; ``up`` is whether it serves."""
-        before = self._states.get(plugin)
-        if before is not None and before != state:
-            self.plugin_state.remove(plugin, before)
-        self._states[plugin] = state
-        self.plugin_state.labels(plugin, state).set(1)
-        self.plugin_up.labels(plugin).set(up)
-
     def count_error(self, plugin: str, where: str) -> None:
         """Count an error of ``plugin`` at ``where``: ``route``, ``job``, ``task``, ``event``, ``metrics`` and so on."""
         self.plugin_errors_total.labels(plugin, where).inc()
+
+
+class _States:
+    """The state of every plugin, as it is when somebody looks."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        """Return the four families."""
+        up = _gauge("plugin_up", "Whether the plugin started and its last health check passed.")
+        state = _gauge("plugin_state", "The state the plugin is in now.", "state")
+        imports = _gauge("plugin_import_seconds", "Time its import took.")
+        starts = _gauge("plugin_start_seconds", "Time its start took.")
+        for each in self._metrics.plugins:
+            up.add_metric([each.name], float(each.up))
+            state.add_metric([each.name, str(each.state)], 1.0)
+            for family, seconds in ((imports, each.import_seconds), (starts, each.start_seconds)):
+                if seconds is not None:
+                    family.add_metric([each.name], seconds)
+        return [up, state, imports, starts]
+
+    describe = collect
+
+
+def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, documentation, labels=("plugin", *labels))
 
 
 class _Guard:
     """All collectors of one owner. What one of them does wrong costs its own families, never the scrape."""
 
     def __init__(self, metrics: Metrics, owner: str, collectors: list[Collector], prefixes: tuple[str, ...]) -> None:
+        self.owner = owner
         self._metrics = metrics
-        self._owner = owner
         self._collectors = collectors
         self._prefixes = prefixes
 
-    def describe(self) -> list[Metric]:
-        """Claim no names: that is what :meth:`Metrics.register` does, with better words."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the families that are fit to be exported."""
+    def collect(self) -> tuple[list[Metric], bool]:
+        """Return the families that are fit to be exported, and whether that is all of them."""
         used: set[str] = set()
+        found: list[Metric] = []
+        well = True
         for collector in self._collectors:
             try:
-                families = [self._checked(family, used) for family in collector.collect()]
-            except Exception as error:  # noqa: BLE001  (a plugin's code may raise anything)
+                found += [self._checked(family, used) for family in collector.collect()]
+            except BaseException as error:  # noqa: BLE001  (a plugin's code may raise anything, ``sys.exit`` included)
+                well = False
                 self._count(error)
-            else:
-                yield from families
+        return found, well
 
     def _checked(self, family: Metric, used: set[str]) -> Metric:
         """Return ``family`` without ``_created`` samples and without label sets past the limit."""
-        fault = self._metrics.fault_of(self._owner, family, self._prefixes, used)
+        fault = self._metrics.fault_of(self.owner, family, self._prefixes, used)
         if fault:
             msg = f"metric {exposed(family.name, family.type)} {fault}"
             raise MetricRefused(msg)
@@ -193,19 +257,19 @@ class _Guard:
             float(sample.value)  # what is no number raises here, and not in the middle of the exposition
             labels = tuple(value for name, value in sample.labels.items() if name not in ("le", "quantile"))
             "".join(labels)  # and so does a label that is no text
-            if labels in seen or len(seen) < MOST_LABEL_SETS:
+            if labels in seen or len(seen) < MOST_LABEL_SETS or self.owner == CORE:
                 seen.add(labels)
                 kept.append(sample)
             else:
                 dropped.add(labels)
         if dropped:
-            self._metrics.metrics_dropped_total.labels(self._owner).inc(len(dropped))
+            self._metrics.metrics_dropped_total.labels(self.owner).inc(len(dropped))
         return kept
 
     def _count(self, error: BaseException) -> None:
-        self._metrics.count_error(self._owner, "metrics")
+        self._metrics.count_error(self.owner, "metrics")
         if self._metrics.on_error is not None:
-            self._metrics.on_error(self._owner, error)
+            self._metrics.on_error(self.owner, error)
 
 
 def _described(collector: Collector) -> Iterable[Metric]:

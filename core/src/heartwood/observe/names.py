@@ -7,7 +7,6 @@ import re
 PREFIX = "heartwood_"
 
 _SHARED = """
-collector_up collector_last_success_timestamp_seconds collector_duration_seconds
 host_cpu_usage_ratio host_memory_used_bytes host_memory_size_bytes host_load1
 service_up service_check_duration_seconds service_checks_total service_restarts_total service_start_time_seconds
 service_certificate_expiry_timestamp_seconds service_cpu_seconds_total service_memory_bytes
@@ -27,7 +26,7 @@ document_corrections_total document_oldest_pending_timestamp_seconds
 revenue_amount expense_amount project_margin_ratio
 focus_sessions_total focus_session_duration_seconds energy_level energy_productivity_correlation
 energy_productivity_samples context_snapshots_total
-database_size_bytes backup_last_success_timestamp_seconds backup_size_bytes notifications_total
+backup_last_success_timestamp_seconds backup_size_bytes notifications_total
 """
 SHARED = frozenset(PREFIX + name for name in _SHARED.split())
 

@@ -63,14 +63,15 @@ class Bound:
         """Return the name of the parameter that is injected with a ``kind``, or None."""
         return next((name for name, each in self.injected.items() if each is kind), None)
 
-    async def call(self, arguments: dict[str, Any]) -> Any:
+    def call(self, arguments: dict[str, Any]) -> Awaitable[Any]:
         """Run the handler with ``arguments`` and its services, which are given back when it ends.
 
         Raises:
             ServiceUnavailable: the provider of a service does not run.
         """
-        if not self.services:
-            return await self.handler(**arguments)
+        return self._with_services(arguments) if self.services else self.handler(**arguments)
+
+    async def _with_services(self, arguments: dict[str, Any]) -> Any:
         async with Container(self._registry) as container:
             for name, contract in self.services.items():
                 arguments[name] = await container.aget(contract)

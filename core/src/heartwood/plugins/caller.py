@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from heartwood.contracts.errors import HeartwoodError, PluginUnavailable
@@ -49,8 +50,11 @@ class ContributedCaller:
             return await bound.call({asked: actor} if asked else {})
         except HeartwoodError:
             raise
-        except Exception as error:
-            self._on_error(owner, where, error)
+        except BaseException as error:
+            task = asyncio.current_task()
+            if not isinstance(error, asyncio.CancelledError) or task is None or not task.cancelling():
+                record.context.log.exception("contribution.crashed", where=where)
+                self._on_error(owner, where, error)
             raise
         finally:
             bind_plugin(before)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from heartwood.config.findings import nearest
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.plugins.plugin import Contribution
 from heartwood.plugins.records import Phase, State
@@ -69,6 +69,16 @@ class Hooks:
         callers = self._manager.get_hookcallers(record.plugin) or ()
         return sorted(caller.name for caller in callers if not caller.has_spec())
 
+    def implemented(self, record: Record) -> dict[str, list[str]]:
+        """Return the names of the functions by which a plugin implements hooks, and of the hooks that it specifies."""
+        callers = self._manager.get_hookcallers(record.plugin) or ()
+        found = {
+            caller.name: [str(getattr(self._implementation(record, caller.name).function, "__qualname__", ""))]
+            for caller in callers
+            if caller.has_spec()
+        }
+        return found | {"hookspecs": [hook for hook, owner in self._owners.items() if owner == record.name]}
+
     def _build(self, records: Sequence[Record]) -> bool:
         """Make the hooks of exactly these plugins; return whether none of them failed."""
         self._manager = pluggy.PluginManager("heartwood")
@@ -82,13 +92,9 @@ class Hooks:
         return all(record.state is not State.FAILED for record in records)
 
     def _attempt(self, step: Callable[[Record], None], record: Record) -> None:
-        try:
-            if record.state is not State.FAILED:
+        if record.state is not State.FAILED:
+            with record.failing(Phase.REGISTER):
                 step(record)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001  (as in `ask`)
-            record.fail(Phase.REGISTER, _sentence(error), error)
 
     def _add_specs(self, record: Record) -> None:
         """Add the specifications that a plugin brings, before anything implements them."""
@@ -123,12 +129,5 @@ class Hooks:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else "; mark it optionalhook=True if another plugin specifies it"
-
-
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return (
-        text if isinstance(error, HeartwoodError | pluggy.PluginValidationError) else f"{type(error).__name__}: {text}"
-    )
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else "; mark it optionalhook=True if another plugin specifies it"

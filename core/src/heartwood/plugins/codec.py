@@ -6,13 +6,13 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import attrs
 import orjson
 
-from heartwood.config.structure import structure
+from heartwood.config.structure import Unreadable, reader, structure
 from heartwood.contracts.errors import Fault, HeartwoodError, Invalid
 
 T = TypeVar("T")
@@ -34,6 +34,12 @@ def decode(cls: type[T], data: bytes) -> T:
     except orjson.JSONDecodeError as error:
         msg = "The body is not JSON"
         raise Invalid(msg, faults=[Fault("", str(error))]) from error
+    try:
+        return cast("T", reader(cast("Any", cls))(value, cls))
+    except Unreadable:
+        raise
+    except Exception:  # noqa: BLE001, S110  (whatever it was, the slow pass says it in words)
+        pass
     made, faults = structure(cls, value, source="json")
     if faults or made is None:
         msg = f"The body has {len(faults)} fault{'s' if len(faults) > 1 else ''}"

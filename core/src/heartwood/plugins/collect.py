@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from heartwood.contracts.assets import Assets
+from heartwood.contracts.data import Migration, Tables
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.contracts.events import Subscription
 from heartwood.contracts.health import HealthCheck
@@ -39,8 +40,12 @@ KINDS: dict[str, type | None] = {
     "health_checks": HealthCheck,
     "metrics": None,
     "assets": Assets,
+    "tables": Migration,
 }
 """The hooks whose values are collected, and what they return; None stands for prometheus_client's collectors."""
+
+ALONE: dict[str, type] = {"assets": Assets, "tables": Tables}
+"""Hooks that may return one value by itself."""
 
 
 @define
@@ -76,31 +81,30 @@ def collect(records: Iterable[Record], hooks: Hooks, checks: Mapping[str, Check]
 def _ask(each: Contributed, hooks: Hooks) -> bool:
     """First pass: everything a plugin returns is what it should be, and its names are unique within it."""
     record = each.record
-    for hook, kind in KINDS.items():
-        answer = hooks.ask(record, hook, ctx=record.context)
-        error = answer.error
-        if error is None:
-            try:
-                each.values[hook] = _listed(hook, kind, answer.value)
-                _check_unique(each, hook)
-            except Exception as fault:  # noqa: BLE001  (a generator or a property of the plugin may raise anything)
-                error = fault
-        if error is not None:
-            record.fail(Phase.COLLECT, f"{hook}: {_sentence(error)}", error)
-            return False
-        record.contributions[hook] = [name_of(value) for value in each.values[hook]]
+    record.contributions = hooks.implemented(record)
     record.unmatched_hooks = hooks.unmatched(record)
+    for hook, kind in KINDS.items():
+        with record.failing(Phase.COLLECT, hook):
+            answer = hooks.ask(record, hook, ctx=record.context)
+            if answer.error is not None:
+                raise answer.error
+            each.values[hook] = _listed(hook, kind, answer.value)
+            _check_unique(each, hook)
+            record.contributions[hook] = [name_of(value) for value in each.values[hook]]
+        if record.phase is Phase.COLLECT:
+            return False
     return True
 
 
 def _listed(hook: str, kind: type | None, value: Any) -> list[Any]:
     if value is None:
         return []
-    values = [value] if kind is Assets and isinstance(value, Assets) else value
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(value, ALONE.get(hook, ())):
+        return [value]
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         msg = f"expected an iterable of {kind.__name__ if kind else 'collectors'}, got {value!r}"
         raise HeartwoodError(msg)
-    listed = list(values)
+    listed = list(value)
     for each in listed:
         if kind is not None and not isinstance(each, kind):
             msg = f"expected {kind.__name__}, got {each!r}"
@@ -122,18 +126,27 @@ def _check_tasks(tasks: list[Task]) -> None:
 
 def _check_unique(each: Contributed, hook: str) -> None:
     values = each.of(hook)
-    keys = [_route_key(each.record, value) if isinstance(value, Route) else name_of(value) for value in values]
+    if hook == "routes":
+        _refuse_twice(each.record, "the same twice", [_route_key(each.record, route) for route in values], values)
+        _refuse_twice(
+            each.record, "routes of one name, where `name=` tells them apart", [route.label for route in values], values
+        )
+    elif hook not in ("subscriptions", "metrics"):
+        _refuse_twice(each.record, "the same twice", [name_of(value) for value in values], values)
+
+
+def _refuse_twice(record: Record, what: str, keys: list[str], values: list[Any]) -> None:
     twice = next((key for key, count in Counter(keys).items() if count > 1), None)
-    if twice and hook not in ("subscriptions", "metrics"):
+    if twice is not None:
         names = ", ".join(repr(name_of(value)) for key, value in zip(keys, values, strict=True) if key == twice)
-        msg = f"plugin {each.record.name!r} has the same twice: {names}"
+        msg = f"plugin {record.name!r} has {what}: {names}"
         raise HeartwoodError(msg)
 
 
 def _route_key(record: Record, route: Route) -> str:
     """Return what tells routes apart: the parts of a path do, their names do not."""
     prefix = route.prefix or next(iter((*record.prefixes, *record.roots)), "")
-    return f"{route.method} {prefix}{re.sub(r'{[^}:]*', '{', route.path)}"
+    return f"{route.method} {prefix}{re.sub(r'{[^}]*}', '{}', route.path)}"
 
 
 def name_of(value: Any) -> str:
@@ -146,6 +159,8 @@ def name_of(value: Any) -> str:
         return str(getattr(value.event, "event_name", value.event.__name__))
     if isinstance(value, Assets):
         return value.package
+    if isinstance(value, Tables | Migration):
+        return value.migrations if isinstance(value, Tables) else value.revision
     return str(getattr(value, "name", None) or getattr(value, "_name", None) or type(value).__name__)
 
 
@@ -196,12 +211,7 @@ def _route_faults(each: Contributed, permissions: Mapping[str, str]) -> Iterator
 def _check(each: Contributed, hook: str, check: Check) -> None:
     """Let a floor above look at each value of one hook."""
     for value in each.of(hook):
-        try:
+        with each.record.failing(Phase.COLLECT, f"{hook} {name_of(value)!r}"):
             check(each.record, value)
-        except Exception as error:  # noqa: BLE001  (annotations of the plugin are evaluated, and may raise anything)
-            each.record.fail(Phase.COLLECT, f"{hook} {name_of(value)!r}: {_sentence(error)}", error)
+        if each.record.phase is Phase.COLLECT:
             return
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, HeartwoodError) else f"{type(error).__name__}: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from importlib.metadata import Distribution, EntryPoint, distributions, version
 from pathlib import Path
@@ -12,6 +11,7 @@ from attrs import field, frozen
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from heartwood.config.findings import nearest
 from heartwood.plugins.records import Phase, Record, State
 
 if TYPE_CHECKING:
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 KERNEL = "heartwood-hub"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+PART = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+"""A prefix or root: one part of a path."""
+
 RESERVED = frozenset(
     {"health", "openapi.json", "docs", "plugins", "jobs", "people", "sessions", "tokens", "audit", "-", "business"}
 )
 """Prefixes, roots and names that belong to the kernel."""
+
+COMMANDS = frozenset({"serve", "worker", "postgres", "config", "plugin", "db", "jobs", "token"})
+"""Commands that belong to the kernel."""
 
 KERNEL_NAMES = frozenset({"core", "queue", "public", "information_schema"})
 """Names that no plugin may have: they are schemas of the kernel or of PostgreSQL."""
@@ -72,9 +78,10 @@ def discover(
         _add(found, each)
     for each in _files(folder) if folder else ():
         _add(found, each)
+    there = list(found)
     for name in switches:
         if name not in found:
-            found[name] = Candidate(Record(name, State.MISSING, Phase.DISCOVER, missing(name, found)))
+            found[name] = Candidate(Record(name, State.MISSING, Phase.DISCOVER, missing(name, there)))
     candidates = [found[name] for name in sorted(found)]
     for each in candidates:
         _switch(each.record, switches.get(each.record.name))
@@ -100,8 +107,8 @@ def _switch(record: Record, switch: Switch | None) -> None:
 def missing(name: str, found: Iterable[str]) -> str:
     """Return the sentence about a plugin that is not among ``found``, with what was probably meant."""
     names = sorted(found)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, names)
+    hint = f"; did you mean {near!r}?" if near else ""
     return f"no plugin {name!r} is installed; installed: {', '.join(names) or 'none'}{hint}"
 
 
@@ -125,7 +132,7 @@ def _package(distribution: Distribution, point: EntryPoint, points: list[EntryPo
         roots=named("heartwood.roots"),
     )
     commands = tuple(each.name for each in points if each.group == "heartwood.commands")
-    _check_name(record)
+    _check_names(record)
     _check_range(record, distribution.requires or ())
     return Candidate(record, point.value, commands=commands)
 
@@ -137,8 +144,15 @@ def fault_of_name(name: str) -> str | None:
     return f"{name!r} cannot be a plugin's name: lower-case letters, digits and _, and no name of the kernel's"
 
 
-def _check_name(record: Record) -> None:
+def _check_names(record: Record) -> None:
+    """Refuse names that cannot be a plugin's; no gate is made below prefixes and roots that are no part of a path."""
+    bad = [each for each in (*record.prefixes, *record.roots) if not PART.fullmatch(each)]
+    record.prefixes, record.roots = (
+        tuple(each for each in names if each not in bad) for names in (record.prefixes, record.roots)
+    )
     fault = fault_of_name(record.name)
+    if bad and not fault:
+        fault = f"the prefix or root {bad[0]!r} cannot be part of a path: lower-case letters, digits, _ and -"
     if fault:
         record.state, record.phase, record.reason = State.INCOMPATIBLE, Phase.DISCOVER, fault
 
@@ -164,12 +178,13 @@ def _files(folder: Path) -> Iterator[Candidate]:
     for file in sorted(folder.glob("*.py")):
         if not file.name.startswith("_"):
             record = Record(file.stem, prefixes=(file.stem,), distribution=str(file))
-            _check_name(record)
+            _check_names(record)
             yield Candidate(record, file=file)
 
 
 def _refuse_clashes(candidates: Iterable[Candidate]) -> None:
     """Refuse the later of two enabled plugins that claim the same prefix, root or command, naming both."""
+    reserved = {"prefix": RESERVED, "root": RESERVED, "command": COMMANDS}
     owners: dict[tuple[str, str], str] = {}
     for each in candidates:
         record = each.record
@@ -181,7 +196,7 @@ def _refuse_clashes(candidates: Iterable[Candidate]) -> None:
             *(("command", command) for command in each.commands),
         ]
         for kind, claim in claims:
-            taken = "the kernel" if claim in RESERVED and kind != "command" else owners.get((kind, claim))
+            taken = "the kernel" if claim in reserved[kind] else owners.get((kind, claim))
             if taken and taken != record.name:
                 who = taken if taken == "the kernel" else f"plugin {taken!r}"
                 record.fail(Phase.DISCOVER, f"the {kind} {claim!r} of plugin {record.name!r} belongs to {who}")

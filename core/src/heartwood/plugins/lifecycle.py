@@ -13,10 +13,10 @@ from attrs import define, field, frozen
 
 from heartwood.contracts.errors import HeartwoodError, NotReady
 from heartwood.plugins.order import skip_without
-from heartwood.plugins.records import Phase, Record, State
+from heartwood.plugins.records import Phase, Record, State, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from heartwood.plugins.calls import Hooks
     from heartwood.plugins.services import ServiceCatalog
@@ -98,6 +98,7 @@ class Lifecycle:
         self._on_stopped = on_stopped
         self._lives: dict[str, tuple[_Life, asyncio.Task[None]]] = {}
         self._retries: dict[str, asyncio.Task[None]] = {}
+        self._falls: set[asyncio.Task[None]] = set()
         self._waiting: set[str] = set()
         self._stopping = False
 
@@ -114,8 +115,11 @@ class Lifecycle:
             retry.cancel()
         if self._retries:
             await asyncio.wait(self._retries.values())
-        for name in reversed(list(self._lives)):
-            await self._stop(self._known[name])
+        while self._lives or self._falls:
+            if self._falls:
+                await asyncio.wait(self._falls)
+            else:
+                await self._stop(self._known[next(reversed(self._lives))])
 
     async def _start(self, record: Record) -> None:
         self._waiting.discard(record.name)
@@ -134,12 +138,13 @@ class Lifecycle:
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             await self._abandon(record)
-            record.fail(Phase.START, _sentence(error), error)
+            record.fail(Phase.START, sentence(error), error)
             self._log.error("plugin.failed", plugin=record.name, phase="start", reason=record.reason)
         else:
             record.start_seconds = time.perf_counter() - started
             record.state, record.phase, record.reason = State.RUNNING, None, ""
             self._log.info("plugin.running", plugin=record.name, seconds=round(record.start_seconds, 3))
+            self._fall(())  # what it requires may have failed while it started
 
     def _waits(self, record: Record) -> bool:
         """Skip ``record`` for now where something it requires is tried again, or waits itself; return whether it is."""
@@ -168,16 +173,36 @@ class Lifecycle:
         await self._within(self._limits(record.name).start, life.entered, record, "start")
         self._services.offer(record, life.entered.result())
         await self._on_running(record)
+        if task.done():
+            raise _Ended(task)
 
     def _ended(self, record: Record, task: asyncio.Task[None]) -> None:
         """Take note of a lifespan that ends though nobody told it to: the plugin does not run without it."""
         _retrieved(task)
         mine = self._lives.get(record.name)
         if record.serving and mine is not None and mine[1] is task:
-            error = None if task.cancelled() else task.exception()
-            record.fail(Phase.RUN, f"its lifespan ended by itself: {_sentence(error) if error else 'cancelled'}", error)
-            self._services.withdraw(record)
+            error = _Ended(task)
+            record.fail(Phase.RUN, str(error), error.__cause__)
             self._log.error("plugin.failed", plugin=record.name, phase="run", reason=record.reason)
+            self._fall((record,))
+
+    def _fall(self, failed: Iterable[Record]) -> None:
+        """Stop what runs for the plugins that ``failed``, and skip those that cannot run without them."""
+        running = [record for record in self._records if record.serving and record.name in self._lives]
+        skipped = [record for record in running if skip_without(record, self._known)]
+        for record in skipped:
+            self._log.error("plugin.skipped", plugin=record.name, reason=record.reason)
+        fallen = [*failed, *reversed(skipped)]
+        for record in fallen:
+            self._services.withdraw(record)
+        if fallen:
+            task = asyncio.create_task(self._stop_all(fallen), name="plugins that have failed")
+            self._falls.add(task)
+            task.add_done_callback(self._falls.discard)
+
+    async def _stop_all(self, fallen: Iterable[Record]) -> None:
+        for record in fallen:
+            await self._stop(record)
 
     async def _within(self, limit: float, waited: asyncio.Future[Any], record: Record, verb: str) -> None:
         """Wait for ``waited``: a warning at a quarter of the limit, an error at its end."""
@@ -224,9 +249,11 @@ class Lifecycle:
     async def _stop(self, record: Record) -> None:
         life, task = self._lives.pop(record.name)
         await self._tell_stopped(record)
-        record.state = State.STOPPED
+        if record.serving:
+            record.state = State.STOPPED
         self._services.withdraw(record)
-        await self._leave(record, life, task, within=self._limits(record.name).stop)
+        if record.phase is not Phase.RUN:  # that one has ended already, and its error is told
+            await self._leave(record, life, task, within=self._limits(record.name).stop)
 
     async def _tell_stopped(self, record: Record) -> None:
         """Let the kernel stop what it runs for the plugin, within the plugin's own limit."""
@@ -234,9 +261,8 @@ class Lifecycle:
         await self._finish(record, telling, within=self._limits(record.name).stop)
 
     async def _leave(self, record: Record, life: _Life, task: asyncio.Task[None], *, within: float) -> None:
-        if life.entered.done():
-            life.leave.set()
-        else:
+        life.leave.set()  # also for one that swallows its cancellation and enters
+        if not life.entered.done():
             task.cancel()
         await self._finish(record, task, within=within)
 
@@ -255,19 +281,23 @@ class Lifecycle:
             self._log.warning("plugin.left_behind", plugin=record.name, reason="its lifespan ignores cancellation")
         elif not task.cancelled() and (failure := task.exception()) is not None:
             record.note(str(Phase.STOP), failure)
-            self._log.error("plugin.stop_failed", plugin=record.name, reason=_sentence(failure))
+            self._log.error("plugin.stop_failed", plugin=record.name, reason=sentence(failure))
 
 
 class _Late(HeartwoodError):
     """A plugin took longer than its limit."""
 
 
+class _Ended(HeartwoodError):
+    """A lifespan has ended though nobody told it to."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        super().__init__(f"its lifespan ended by itself: {sentence(error) if error else 'cancelled'}")
+        self.__cause__ = error
+
+
 def _retrieved(future: asyncio.Future[Any]) -> None:
     """Take note of an error that is told elsewhere, so that asyncio does not report it as lost."""
     if not future.cancelled():
         future.exception()
-
-
-def _sentence(error: BaseException) -> str:
-    text = str(error)
-    return text if isinstance(error, HeartwoodError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

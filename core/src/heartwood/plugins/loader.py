@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from heartwood.contracts.errors import HeartwoodError
 from heartwood.plugins.plugin import API, Plugin
-from heartwood.plugins.records import Phase, Record, State
+from heartwood.plugins.records import Phase, Record, State, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +25,11 @@ class BadPlugin(HeartwoodError):
     """What was imported is not a plugin; the sentence says why."""
 
 
-def load(candidate: Candidate, *, timeout: float) -> None:
+def load(candidate: Candidate, log: Any, *, timeout: float) -> None:
     """Import the plugin's code and make its instance; the record says what came of it.
 
-    Whatever the code raises, ``SystemExit`` included, becomes ``failed(import)``. Code that takes longer than
-    ``timeout`` seconds is left behind in its thread, which cannot be stopped.
+    Whatever the code raises, ``SystemExit`` included, becomes ``failed(import)``. A quarter of ``timeout`` seconds is
+    worth a warning; code that takes longer than all of it is left behind in its thread, which cannot be stopped.
     """
     record = candidate.record
     started = time.perf_counter()
@@ -38,7 +38,10 @@ def load(candidate: Candidate, *, timeout: float) -> None:
         target=lambda: done.append(_outcome(lambda: _import(candidate))), name=f"import {record.name}", daemon=True
     )
     thread.start()
-    thread.join(timeout)
+    thread.join(timeout / 4)
+    if thread.is_alive():
+        log.warning("plugin.slow_import", plugin=record.name, seconds=timeout / 4, limit=timeout)
+        thread.join(timeout * 3 / 4)
     record.import_seconds = time.perf_counter() - started
     late = BadPlugin(f"the import took longer than {timeout:g} s (loader.import_timeout)")
     _settle(record, done[0] if done else late)
@@ -81,7 +84,7 @@ def _settle(record: Record, outcome: Plugin | BaseException) -> None:
     elif isinstance(outcome, _WrongInterface):
         record.state, record.phase, record.reason = State.INCOMPATIBLE, Phase.IMPORT, str(outcome)
     else:
-        record.fail(Phase.IMPORT, _sentence(outcome), outcome)
+        record.fail(Phase.IMPORT, sentence(outcome), outcome)
 
 
 def _import(candidate: Candidate) -> type[Plugin]:
@@ -130,7 +133,3 @@ def _module_of(file: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # the handlers' annotations are looked up there
     spec.loader.exec_module(module)
     return module
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, BadPlugin) else f"{type(error).__name__}: {error}".rstrip(": ")

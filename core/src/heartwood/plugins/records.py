@@ -5,10 +5,18 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pluggy
 from attrs import define, field, frozen
+
+from heartwood.contracts.errors import HeartwoodError
+from heartwood.contracts.health import HealthResult, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class State(StrEnum):
@@ -75,6 +83,7 @@ class Record:
     contributions: dict[str, list[str]] = field(factory=dict)
     unmatched_hooks: list[str] = field(factory=list)
     failures: deque[Failure] = field(factory=lambda: deque(maxlen=5))
+    health: list[HealthResult] = field(factory=list)
     plugin: Any = field(default=None, repr=False)
     context: Any = field(default=None, repr=False)
 
@@ -82,6 +91,11 @@ class Record:
     def serving(self) -> bool:
         """Whether its routes answer."""
         return self.state in SERVING
+
+    @property
+    def up(self) -> bool:
+        """Whether it serves, and its health checks passed when they were asked last."""
+        return self.serving and all(each.verdict is Verdict.OK for each in self.health)
 
     @property
     def label(self) -> str:
@@ -104,3 +118,21 @@ class Record:
         self.state, self.phase, self.reason = State.FAILED, phase, reason
         if error is not None:
             self.note(str(phase), error)
+
+    @contextmanager
+    def failing(self, phase: Phase, where: str = "") -> Iterator[None]:
+        """Let whatever the plugin's code raises inside, ``sys.exit`` included, cost this plugin and nothing else."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  (plugins raise what they like)
+            self.fail(phase, f"{where}: {sentence(error)}" if where else sentence(error), error)
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error in one line: its own words where they were written to be read, else its type before them."""
+    text = " ".join(str(error).split())
+    if text and isinstance(error, HeartwoodError | pluggy.PluginValidationError):
+        return text
+    return f"{type(error).__name__}: {text}".rstrip(": ")

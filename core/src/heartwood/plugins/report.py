@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from heartwood.contracts.health import HealthResult
+
 if TYPE_CHECKING:
     from heartwood.plugins.records import Record
 
@@ -22,7 +24,10 @@ class PluginFailure:
 
 @frozen
 class PluginReport:
-    """One plugin as people see it. Times are in seconds; ``contributions`` are names, by hook."""
+    """One plugin as people see it. Times are in seconds; ``contributions`` are names, by hook.
+
+    ``api`` is the number of the plugin interface it was written for, known once it is imported.
+    """
 
     name: str
     state: str
@@ -32,6 +37,7 @@ class PluginReport:
     required: bool
     distribution: str | None
     version: str | None
+    api: int | None
     prefixes: list[str]
     requires: list[str]
     after: list[str]
@@ -39,6 +45,7 @@ class PluginReport:
     start_seconds: float | None
     contributions: dict[str, list[str]]
     unmatched_hooks: list[str]
+    health: list[HealthResult]
     last_errors: list[PluginFailure]
 
 
@@ -53,6 +60,7 @@ def report(record: Record) -> PluginReport:
         required=record.required,
         distribution=record.distribution,
         version=record.version,
+        api=record.plugin.api if record.plugin else None,
         prefixes=list(record.prefixes),
         requires=list(record.requires),
         after=list(record.after),
@@ -60,6 +68,7 @@ def report(record: Record) -> PluginReport:
         start_seconds=record.start_seconds,
         contributions={hook: names for hook, names in record.contributions.items() if names},
         unmatched_hooks=list(record.unmatched_hooks),
+        health=record.health,
         last_errors=[
             PluginFailure(datetime.fromtimestamp(each.at, UTC), each.where, each.message) for each in record.failures
         ],

@@ -99,8 +99,9 @@ class WorkSpecs:
 
         It has ``start_timeout`` seconds to enter and ``stop_timeout`` to leave, with a warning at a quarter of each.
         Raising ``NotReady`` means "my upstream is not there yet": the plugin is ``retrying(n)`` and entered again
-        with a growing delay. Raising anything else makes it ``failed(start)``. What it yields becomes the value of
-        the services it provides.
+        with a growing delay. Raising anything else makes it ``failed(start)``. Where it ends by itself later, the
+        plugin is ``failed(run)``: its tasks stop, its jobs stay queued, and plugins that require it are skipped. What
+        it yields becomes the value of the services it provides.
         """
         raise NotImplementedError
 
@@ -112,7 +113,7 @@ class OpsSpecs:
     def tables(self) -> Iterable[Migration] | Tables | None:
         """Return where the plugin's tables are: ``Tables`` for a package, ``Migration`` values for a single file.
 
-        Asked without a context, because ``heartwood db`` asks it before anything is configured.
+        Asked without a context: where tables are does not depend on how the hub is configured.
         """
         raise NotImplementedError
 

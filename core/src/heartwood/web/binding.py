@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
-from uuid import UUID
 
 import attrs
 from aiohttp import web
 from attrs import field, frozen
 
-from heartwood.config.structure import choices_of, closest, is_union, reader
+from heartwood.config.structure import closest, is_union, reader
 from heartwood.contracts.data import Transaction
 from heartwood.contracts.errors import Fault, HeartwoodError, Invalid, NotFound
 from heartwood.contracts.people import Actor
-from heartwood.contracts.routes import Answer, Route
+from heartwood.contracts.routes import UNSAFE_METHODS, Answer, Route
 from heartwood.plugins.binding import MISSING, Binder, Bound, CannotBind, Parameter
 from heartwood.plugins.codec import decode, encode
+from heartwood.web.text import Convert, text_reader
 
 if TYPE_CHECKING:
     from heartwood.web.headers import Encoded
 
 INJECTABLE = (Actor, Transaction, web.Request)
 PATH_PART = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-INTEGER = re.compile(r"-?[0-9]{1,18}")
+PATH = re.compile(rf"(/([^/{{}}?#\s]|{PATH_PART.pattern})*)*")
+METHODS = frozenset({"GET", *UNSAFE_METHODS})
 NO_CONTENT = 204
-
-Convert = Callable[[str], Any]
 
 
 @frozen
@@ -74,7 +72,11 @@ class BoundRoute:
         given: dict[str, Any] = {}
         if self.path:
             self._read_path(request, given)
-        faults = self._read_query(request, given) if self.query or (request.query_string and not self.route.raw) else []
+        faults = (
+            self._read_query(request, given)
+            if self.query or (request.rel_url.raw_query_string and not self.route.raw)
+            else []
+        )
         if self.body is not None:
             try:
                 given["body"] = decode(self.body, body or b"")
@@ -89,11 +91,11 @@ class BoundRoute:
             given[self._actor] = actor
         return given
 
-    async def call(self, arguments: dict[str, Any], tx: Transaction | None) -> Any:
+    def call(self, arguments: dict[str, Any], tx: Transaction | None) -> Awaitable[Any]:
         """Run the handler."""
         if self._tx is not None:
             arguments[self._tx] = tx
-        return await self.bound.call(arguments)
+        return self.bound.call(arguments)
 
     def answer(self, result: Any) -> Encoded:
         """Return status, further headers and JSON of what the handler returned."""
@@ -142,8 +144,10 @@ def bind_route(plugin: str, route: Route, binder: Binder) -> BoundRoute:
     """Check a route's handler against its path and bind it.
 
     Raises:
-        CannotBind: its signature asks for something that a request cannot give; the sentence names it.
+        CannotBind: its method or path cannot be mounted, or its signature asks for something that a request cannot
+            give; the sentence names it.
     """
+    _check_place(route)
     bound = binder.bind(plugin, route.handler, INJECTABLE)
     rest = {each.name: each for each in bound.rest}
     name, where = bound.signature.name, f"{route.method} {route.path}"
@@ -166,6 +170,15 @@ def bind_route(plugin: str, route: Route, binder: Binder) -> BoundRoute:
     return BoundRoute(
         route, bound, path, query, body, _returns(bound, route), bound.asks_for(web.Request), bound.asks_for(Actor), tx
     )
+
+
+def _check_place(route: Route) -> None:
+    if route.method not in METHODS:
+        msg = f"the method {route.method!r} is none of {', '.join(sorted(METHODS))}; HEAD is answered wherever GET is"
+        raise CannotBind(msg)
+    if not PATH.fullmatch(route.path):
+        msg = f"the path {route.path!r} cannot be mounted: it is empty or /parts, with {{parameters}} in lower case"
+        raise CannotBind(msg)
 
 
 def _path_reader(handler: str, parameter: Parameter) -> Convert:
@@ -211,72 +224,6 @@ def _unreadable(handler: str, parameter: Parameter) -> str:
         f"{handler}: nothing can be given for the parameter {parameter.name!r} of type {kind}; use text, a number, "
         "true or false, an enum, a UUID or a moment for path and query, an attrs class called `body`, or a service"
     )
-
-
-def text_reader(kind: Any) -> Convert | None:
-    """Return what reads a ``kind`` from the text of a path or query, raising ``ValueError`` with words; or None."""
-    choices = choices_of(kind)
-    if choices is not None:
-        return _choice({str(written): member for written, member in choices.items()})
-    found: Convert | None = READERS.get(kind)
-    return found
-
-
-def _choice(choices: Mapping[str, Any]) -> Convert:
-    def convert(text: str) -> Any:
-        if text not in choices:
-            msg = f"expected one of {', '.join(map(repr, choices))}, got {text[:60]!r}"
-            raise ValueError(msg)
-        return choices[text]
-
-    return convert
-
-
-def _integer(text: str) -> int:
-    if not INTEGER.fullmatch(text):
-        msg = f"expected a whole number, got {text[:60]!r}"
-        raise ValueError(msg)
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if number != number or abs(number) == float("inf"):  # noqa: PLR0124  (NaN)
-        msg = f"expected a number, got {text[:60]!r}"
-        raise ValueError(msg)
-    return number
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        msg = f"expected a UUID, got {text[:60]!r}"
-        raise ValueError(msg) from None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        msg = f"expected a date and time with its offset, got {text[:60]!r}"
-        raise ValueError(msg)
-    return found
-
-
-READERS: dict[Any, Convert] = {
-    str: str,
-    int: _integer,
-    float: _number,
-    bool: _choice({"true": True, "false": False}),
-    UUID: _uuid,
-    datetime: _moment,
-}
 
 
 def _returns(bound: Bound, route: Route) -> Any:

@@ -20,10 +20,13 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         msg = "A compressed body is not read here; send it without Content-Encoding"
         raise UnsupportedMedia(msg)
-    if (request.content_length or 0) > limit:
-        raise _too_large(limit)
     content = request.content
-    body = content.read_nowait() if content.is_eof() else await _gather(request, limit)
+    if content.is_eof():
+        body = content.read_nowait()
+    elif (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    else:
+        body = await _gather(request, limit)
     if len(body) > limit:
         raise _too_large(limit)
     return body

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from aiohttp import web
 
 from heartwood.contracts.data import Stored
-from heartwood.contracts.errors import Fault, Forbidden, Invalid, PluginUnavailable, Unauthorized
+from heartwood.contracts.errors import DatabaseUnavailable, Forbidden, PluginUnavailable, Unauthorized
+from heartwood.contracts.http import idempotency_key
 from heartwood.contracts.people import Actor
 from heartwood.contracts.permissions import PUBLIC
-from heartwood.data.idempotency import run_once
 from heartwood.web.body import read_body
-from heartwood.web.headers import Encoded, Headers, encoded
+from heartwood.web.headers import Encoded, Headers
 
 if TYPE_CHECKING:
     from heartwood.contracts.data import Transaction
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 NOBODY = Actor(person=None, name="nobody", permissions=frozenset(), via="none")
 """Who asks a public route without a credential."""
-
-LONGEST_KEY = 200
 
 Arguments = dict[str, Any]
 Finish = Callable[[web.Request, "Visit", Actor, Arguments, bytes | None], Awaitable[web.StreamResponse]]
@@ -81,7 +79,12 @@ def endpoint(parts: Parts) -> Serve:
     limit, reads_body = route.body_limit, bound.reads_body
 
     async def serve(request: web.Request, visit: Visit) -> web.StreamResponse:
-        actor = visit.actor = await identity.authenticate(request.headers.get("Authorization"))
+        try:
+            actor = visit.actor = await identity.authenticate(request.headers.get("Authorization"))
+        except DatabaseUnavailable:
+            if not public:
+                raise
+            actor = None  # who asks cannot be known now, and need not be
         if not record.serving:
             raise gate(record, actor)
         if not public:
@@ -131,27 +134,13 @@ def _transactional(parts: Parts) -> Finish:
     async def finish(
         request: web.Request, visit: Visit, actor: Actor, arguments: Arguments, body: bytes | None
     ) -> web.Response:
-        key = _key(request)
-        async with unit(actor) as tx:
-            if key is None:
-                answered = answer(await call(arguments, tx))
-            else:
-
-                async def work() -> Stored:
-                    status, further, text = answer(await call(arguments, tx))
-                    return Stored(status, text or b"", further or {})
-
-                digest = hashlib.sha256(body or b"").digest()
-                answered = encoded(await run_once(tx, f"{request.method} {request.rel_url}", key, digest, work))
+        key = idempotency_key(request)
+        digest = b"" if key is None else hashlib.sha256(body or b"").digest()
+        async with unit(actor, key, body=digest) as tx:
+            answered = answer(await call(arguments, tx))
+            if key is not None:
+                status, further, text = answered
+                tx.remember(Stored(status, text or b"", further or {}))
         return headers.answer(answered, visit.id)
 
     return finish
-
-
-def _key(request: web.Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii()):
-        fault = Fault("Idempotency-Key", f"expected 1 to {LONGEST_KEY} ASCII characters, got {len(key)} characters")
-        msg = "The idempotency key cannot be used"
-        raise Invalid(msg, faults=[fault])
-    return key

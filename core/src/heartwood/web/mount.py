@@ -61,10 +61,10 @@ class Mount:
         known = tuple(self.app.router.resources())
         for record in records:
             for base in self.bases(record):
-                handle = self._pipeline.wrap(self._unmatched(known, record), Place(f"{base}/*", record))
+                handle = self._pipeline.wrap(self._unmatched(known, record), Place(f"{base}/*", record, many=True))
                 self.app.router.add_route("*", base, handle)
                 self.app.router.add_route("*", f"{base}/{{rest:.*}}", handle)
-        everything = self._pipeline.wrap(self._unmatched(known, None), Place("*"))
+        everything = self._pipeline.wrap(self._unmatched(known, None), Place("*", many=True))
         self.app.router.add_route("*", "/{rest:.*}", everything)
         return self.app
 

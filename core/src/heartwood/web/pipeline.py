@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from heartwood.web.problem import Description, VersionNotSupported, describe, de
 from heartwood.web.visit import Visit, Visits
 
 if TYPE_CHECKING:
+    from heartwood.observe.logs import Logs
     from heartwood.observe.metrics import Metrics
     from heartwood.plugins.records import Record
     from heartwood.web.settings import WebSettings
@@ -35,17 +35,20 @@ ID = web.RequestKey("id", str)
 """Where a request keeps its id (and not its visit, which would be a reference circle for each request)."""
 
 CLIENT_GONE = 499
-KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 GENERIC = "Something went wrong here. The hub's log says more under this request id."
 
 
 @define
 class Place:
-    """Where a request arrives: the template of its path, and the plugin that answers for it."""
+    """Where a request arrives: the template of its path, and the plugin that answers for it.
+
+    ``many`` is set where it stands for paths and methods without number, which strangers may ask for.
+    """
 
     template: str
     record: Record | None = None
     limit: float | None = None
+    many: bool = False
     durations: dict[tuple[str, int], Any] = field(factory=dict)
 
     @property
@@ -57,14 +60,14 @@ class Place:
 class Pipeline:
     """Wraps what serves a request, and remembers the requests in flight."""
 
-    def __init__(self, settings: WebSettings, log: Any, metrics: Metrics) -> None:
+    def __init__(self, settings: WebSettings, logs: Logs, metrics: Metrics) -> None:
         self.settings = settings
         self.headers = Headers(settings.public_url)
         self.visits = Visits(settings)
-        self._log = log
+        self._logs = logs
+        self._log = logs.logger()
         self._metrics = metrics
-        self._ended: list[tuple[Visit, Place, int, float]] = []
-        self._context = Context()  # the access log speaks of many requests, so it runs in the context of none
+        self._ended: list[dict[str, Any]] = []
         metrics.http_requests_in_flight.set_function(lambda: len(self.visits))
 
     def wrap(self, serve: Serve, place: Place) -> Handle:
@@ -133,35 +136,32 @@ class Pipeline:
             self._metrics.count_error(place.record.name, "route")
 
     def _report(self, visit: Visit, place: Place, status: int) -> None:
-        """Have the request written down when this round of the loop is over.
-
-        Together with those of the same round, and after the answers are on their way: it costs half as much that way.
-        """
+        """Count the request, and have it written down with the others of this round of the loop, when that is over."""
         if not self._ended:
-            asyncio.get_running_loop().call_soon(self._write_down, context=self._context)
-        self._ended.append((visit, place, status, monotonic() - visit.started))
+            asyncio.get_running_loop().call_soon(self._write_down)
+        seconds, method = monotonic() - visit.started, visit.request.method
+        key = ("any" if place.many else method, status)
+        child = place.durations.get(key)
+        if child is None:
+            child = self._metrics.http_request_duration_seconds.labels(key[0], place.template, str(status))
+            place.durations[key] = child
+        child.observe(seconds)
+        self._ended.append(
+            {
+                "plugin": place.owner,
+                "request_id": visit.id,
+                "method": method,
+                "route": place.template,
+                "status": status,
+                "ms": round(seconds * 1000, 2),
+                "person": None if visit.actor is None else visit.actor.person,
+            }
+        )
 
     def _write_down(self) -> None:
-        """Write the access log's lines and observe the durations."""
+        """Write the access log's lines."""
         ended, self._ended = self._ended, []
-        for visit, place, status, seconds in ended:
-            method = visit.request.method
-            child = place.durations.get((method, status))
-            if child is None:
-                label = method if method in KNOWN_METHODS else "other"
-                child = self._metrics.http_request_duration_seconds.labels(label, place.template, str(status))
-                place.durations[method, status] = child
-            child.observe(seconds)
-            self._log.info(
-                "http.request",
-                plugin=place.owner,
-                request_id=visit.id,
-                method=method,
-                route=place.template,
-                status=status,
-                ms=round(seconds * 1000, 2),
-                person=visit.actor.person if visit.actor is not None else None,
-            )
+        self._logs.write("http.request", ended)
 
 
 async def _wrong_version(_: web.Request, __: Visit) -> web.StreamResponse:

@@ -6,9 +6,7 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
-from heartwood.contracts.settings import setting
-
-TCP_PORTS = 65535
+from heartwood.contracts.settings import host_and_port, setting
 
 
 @frozen
@@ -37,12 +35,8 @@ def listener(text: str) -> Listener:
     """
     if text.startswith("unix:/"):
         return Listener(path=text.removeprefix("unix:"))
-    host, colon, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > TCP_PORTS:
-        msg = f"expected host:port, [v6]:port or unix:/path, got {text!r}"
-        raise ValueError(msg)
-    return Listener(host=bare, port=int(port))
+    host, port = host_and_port(text)
+    return Listener(host=host, port=port)
 
 
 def _listeners(_: Any, __: Attribute[list[str]], value: list[str]) -> None:

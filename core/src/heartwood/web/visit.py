@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ class Visit:
     __slots__ = ("actor", "cut", "id", "limit", "measured", "received", "request", "started", "task")
 
     def __init__(self, request: web.Request, limit: float | None) -> None:
-        self.id = os.urandom(8).hex()
+        self.id = f"{random.getrandbits(64):016x}"  # it names a request and protects nothing
         self.request = request
         self.limit = limit
         self.actor: Actor | None = None

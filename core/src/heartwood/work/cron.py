@@ -11,7 +11,7 @@ from heartwood.contracts.errors import DatabaseUnavailable, HeartwoodError
 from heartwood.work import store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from heartwood.contracts.data import Queries
 
@@ -70,20 +70,19 @@ class CronTable:
         self._queries = queries
         self._zone = zone
         self._log = log
-        self._expressions: dict[str, str] = {}
-        self._planned: dict[str, str] = {}
+        self._expressions: dict[str, dict[str, str]] = {}
+        self._planned: dict[str, dict[str, str]] = {}
         self._changed = asyncio.Event()
 
-    def add(self, name: str, expression: str) -> None:
-        """Enqueue the job ``name`` whenever ``expression`` is due."""
-        self._expressions[name] = expression
+    def add(self, plugin: str, expressions: Mapping[str, str]) -> None:
+        """Enqueue the jobs of ``plugin`` whenever their expressions are due, and delete its other schedules."""
+        self._expressions[plugin] = dict(expressions)
         self._changed.set()
 
-    def remove(self, names: Iterable[str]) -> None:
+    def remove(self, plugin: str) -> None:
         """Leave these schedules to other processes. They stay in the table: a missed run is made up later."""
-        for name in names:
-            self._expressions.pop(name, None)
-            self._planned.pop(name, None)
+        self._expressions.pop(plugin, None)
+        self._planned.pop(plugin, None)
 
     async def run(self) -> None:
         """Fire what is due, for ever; waits for PostgreSQL where it is away."""
@@ -99,17 +98,20 @@ class CronTable:
 
     async def _look(self) -> None:
         if self._expressions != self._planned:
+            planned = dict(self._expressions)
             names, expressions, runs = self._columns()
-            await self._queries.execute(store.UNPLAN, names, expressions)
+            await self._queries.execute(store.UNPLAN, list(planned), names, expressions)
             await self._queries.execute(store.PLAN, names, expressions, runs)
-            self._planned = dict(zip(names, expressions, strict=True))
-        if self._planned:
-            await self._queries.execute(store.FIRE, *self._columns())
+            self._planned = planned
+        columns = self._columns()
+        if columns[0]:
+            await self._queries.execute(store.FIRE, *columns)
 
     def _columns(self) -> tuple[list[str], list[str], list[datetime]]:
         now = datetime.now(UTC)
-        runs = [next_run(expression, self._zone, now) for expression in self._expressions.values()]
-        return list(self._expressions), list(self._expressions.values()), runs
+        wishes = [wish for mine in self._expressions.values() for wish in mine.items()]
+        runs = [next_run(expression, self._zone, now) for _, expression in wishes]
+        return [name for name, _ in wishes], [expression for _, expression in wishes], runs
 
     async def _wait(self) -> None:
         now = datetime.now(UTC)

@@ -154,7 +154,6 @@ def _info(row: Any) -> JobInfo:
         plugin=plugin,
         state=STATES[row["status"]],
         attempts=row["attempts"],
-        max_attempts=None,
         reason=row["reason"],
         created=row["created"],
         updated=row["updated"],

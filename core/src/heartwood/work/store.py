@@ -123,7 +123,8 @@ where old.next_run > now() and excluded.next_run > now()
 """A run that is overdue stays overdue: it is the missed one that is made up."""
 UNPLAN = """
 delete from queue.pgqueuer_schedules
-where entrypoint = any($1::text[]) and (entrypoint, expression) not in (select * from unnest($1::text[], $2::text[]))
+where split_part(entrypoint, '.', 1) = any($1::text[])
+    and (entrypoint, expression) not in (select * from unnest($2::text[], $3::text[]))
 """
 FIRE = f"""
 with due as (
@@ -154,7 +155,13 @@ select count(*) from log
 """
 
 _INFO = """
-select id, entrypoint, status::text as status, attempts, reason, created, updated, headers from queue.pgqueuer
+select id, entrypoint, status::text as status, attempts,
+    case when status = 'queued' and entrypoint like '%@%' and not exists (
+        select from core.subscription s where s.plugin || '.' || s.handler || '@' || s.event = entrypoint
+        union all select from queue.pgqueuer_schedules p where p.entrypoint = job.entrypoint
+    ) then 'no plugin has this subscriber or schedule any more: cancel it' else reason end as reason,
+    created, updated, headers
+from queue.pgqueuer job
 """
 _ENDED = """
 select log.job_id, log.entrypoint, log.status::text, log.attempt, log.reason, log.enqueued, log.created, log.headers

@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from heartwood.api import HeartwoodError
-from heartwood_metrics.config import address
+from heartwood.contracts.settings import host_and_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def exporting(registry: CollectorRegistry, listen: str) -> AsyncIterator[s
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        host, port = address(listen)
+        host, port = host_and_port(listen)
         site = web.TCPSite(runner, host, port)
         await _start(site, listen)
         yield f"http://{f'[{host}]' if ':' in host else host}:{site.port}/metrics"

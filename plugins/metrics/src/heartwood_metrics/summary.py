@@ -66,23 +66,27 @@ async def _answer(source: Source, actor: Actor, caller: Caller, instruments: Ins
         return SectionAnswer(source.plugin, source.plugin, source.plugin, [], source.problem)
     figures: list[Figure] = []
     problem = None
+    timer = asyncio.timeout(section.timeout)
     try:
-        figures = await _figures(source.plugin, section, actor, caller, instruments)
-    except TimeoutError:
-        problem = f"did not answer within {section.timeout:g} s"
-    except Exception as error:  # noqa: BLE001  (a section of any plugin may raise anything; it becomes the section's problem)
-        problem = _sentence(error)
+        async with timer:
+            figures = await _figures(source.plugin, section, actor, caller, instruments)
+    except (
+        BaseException
+    ) as error:  # a section of any plugin may raise anything, ``sys.exit`` included: it is its problem
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        problem = f"did not answer within {section.timeout:g} s" if timer.expired() else _sentence(error)
     return SectionAnswer(source.plugin, section.name, section.title, figures, problem)
 
 
 async def _figures(
     plugin: str, section: Section, actor: Actor, caller: Caller, instruments: Instruments
 ) -> list[Figure]:
-    """Read one section under its time limit, timed and its errors counted."""
-    async with asyncio.timeout(section.timeout):
-        reading = caller.call(plugin, section.read, actor=actor, where="analytics")
-        counted = aio.count_exceptions(instruments.errors.labels(plugin), reading)
-        figures = await aio.time(instruments.seconds.labels(plugin), counted)
+    """Read one section, timed and its errors counted."""
+    reading = caller.call(plugin, section.read, actor=actor, where="analytics")
+    counted = aio.count_exceptions(instruments.errors.labels(plugin), reading)
+    figures = await aio.time(instruments.seconds.labels(plugin), counted)
     return [_checked(figure) for figure in figures]
 
 

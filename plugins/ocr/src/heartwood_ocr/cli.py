@@ -73,11 +73,13 @@ async def _wait(hub: Hub, sent: dict[str, Any], progress: Console, deadline: flo
 
 async def _print(hub: Hub, document: dict[str, Any], *, heading: bool) -> None:
     if document["problem"] or document["status"] in UNREAD:
-        problem = document["problem"] or "it has not been read yet"
+        problem = document["problem"] or f"not read yet; later: heartwood documents show {document['id']}"
         click.echo(f"{document['name']}: {document['status']}: {problem}", err=True)
     if heading:
         click.echo(f"== {document['name']} ==")
-    click.echo(await hub.text(f"documents/{document['id']}/text"))
+    text = await hub.text(f"documents/{document['id']}/text")
+    if text:
+        click.echo(text)
 
 
 @click.group()

@@ -29,6 +29,9 @@ DPI = 200
 A4 = (595.0, 842.0)
 LONGEST_SIDE = 20_000
 LONGEST_DRAWN = 10_000
+MOST_PICTURES = 100_000
+"""Pictures of one file that are counted."""
+
 BYTE = 255
 DEEP = ("I", "F")
 """Modes of pictures with more than 8 bits a pixel begin so."""
@@ -115,30 +118,58 @@ def _longest(width: float, height: float, raster: int) -> int:
 
 
 def probe_image(path: str, _: Path, order: dict[str, Any]) -> dict[str, Any]:
-    """Return the number of pictures in the file, and the size in pixels of each; nothing is decoded."""
+    """Return the number of pictures in the file, and the size in pixels of each; nothing is decoded.
+
+    Where a picture of several is damaged, those behind it may not be found either; it is the last that is counted.
+    """
     image = _open(path, order)
-    with _decoding("The pictures in the file cannot be counted"):
-        total = getattr(image, "n_frames", 1) if order["media_type"] == "image/tiff" else 1
+    total = _count(image) if order["media_type"] == "image/tiff" else 1
     pages = []
     for index in range(min(total, order["max_pages"])):
-        _seek(image, index, order)
-        pages.append({"width": image.width, "height": image.height, "text": ""})
+        try:
+            _seek(image, index, order)
+        except Unreadable:  # drawing it says why
+            if total == 1:
+                raise
+            pages.append({"width": 0, "height": 0, "text": ""})
+        else:
+            pages.append({"width": image.width, "height": image.height, "text": ""})
     return {"total": total, "pages": pages}
 
 
-def render_image(path: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
-    """Decode ``pages`` (numbers first), upright by their EXIF turn, grey, on white."""
-    from PIL import ImageOps  # noqa: PLC0415  (imported where it is needed: it is heavy)
+def _count(image: Any) -> int:
+    """Return how many pictures there are, up to the first that cannot be found, which is one of them."""
+    for number in range(1, MOST_PICTURES):
+        try:
+            image.seek(number)
+        except EOFError:
+            return number
+        except Exception:  # noqa: BLE001  (decoders raise all sorts)
+            return number + 1
+    return MOST_PICTURES
 
+
+def render_image(path: str, folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    """Draw ``pages`` (numbers first), upright by their EXIF turn, grey, on white; not the damaged among several."""
     image = _open(path, order)
     for number, *_ in order["pages"]:
-        _seek(image, number - 1, order)
-        shrink = math.sqrt(order["raster"] / (image.width * image.height))
-        if shrink < 1 and image.format == "JPEG":
-            image.draft("L", (int(image.width * shrink), int(image.height * shrink)))
-        with _decoding("The picture is damaged"):
-            _save(_grey(ImageOps.exif_transpose(image)), folder, number, order["raster"])
+        try:
+            _draw(image, folder, number, order)
+        except Unreadable:
+            if number == 1 and _count(image) == 1:
+                raise
     return {}
+
+
+def _draw(image: Any, folder: Path, number: int, order: dict[str, Any]) -> None:
+    from PIL import ImageOps  # noqa: PLC0415  (imported where it is needed: it is heavy)
+
+    _seek(image, number - 1, order)
+    shrink = math.sqrt(order["raster"] / (image.width * image.height))
+    if shrink < 1 and image.format == "JPEG":
+        image.draft("L", (int(image.width * shrink), int(image.height * shrink)))
+    with _decoding("The picture is damaged"):
+        _save(_grey(ImageOps.exif_transpose(image)), folder, number, order["raster"])
 
 
 def _open(path: str, order: dict[str, Any]) -> Image.Image:

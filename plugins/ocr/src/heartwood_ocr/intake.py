@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http import HttpProcessingError
 from attrs import define, frozen
 
 from heartwood.api import (
@@ -29,13 +30,15 @@ from heartwood_ocr.models import NewDocument, Status, UploadedDocument
 from heartwood_ocr.names import clean_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from uuid import UUID
 
     from heartwood_ocr.config import OcrConfig
 
 FIELD = "file"
 CHUNK = 16 * 1024
+MOST_BESIDES = 64 * 1024
+"""Bytes that fields which are no files may have together; they are passed over."""
 
 
 @frozen
@@ -56,7 +59,7 @@ class _Stream:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         head = b""
-        while chunk := await self.part.read_chunk(CHUNK):
+        while chunk := await _chunk(self.part):
             if self.kind is None:
                 head += chunk
                 if len(head) < HEAD:
@@ -70,9 +73,8 @@ class _Stream:
 
     def _judge(self, head: bytes) -> None:
         if not head:
-            fault = Fault(FIELD, f"{self.name!r} is empty")
             msg = f"The file {self.name!r} is empty"
-            raise Invalid(msg, faults=[fault])
+            raise Invalid(msg)
         self.kind = kind_of(head)
         if self.kind is None:
             msg = f"{self.name!r} is none of what is read here: PDF, JPEG, PNG or TIFF, told by its content"
@@ -121,20 +123,45 @@ def _is_encoded(headers: Any) -> bool:
 
 async def _parts(request: web.Request, config: OcrConfig) -> AsyncIterator[BodyPartReader]:
     """Yield the files among the parts; other fields are counted and passed over."""
-    number = 0
-    try:
-        async for part in await request.multipart():
-            number += 1
-            if number > config.max_files:
-                msg = f"At most {config.max_files} files are taken in at once; send the others in a second upload"
+    number, besides = 0, MOST_BESIDES
+    with _well_formed():
+        parts = await request.multipart()
+    while (part := await _next(parts)) is not None:
+        number += 1
+        if number > config.max_files:
+            msg = f"At most {config.max_files} files are taken in at once; send the others in a second upload"
+            raise TooLarge(msg)
+        if not isinstance(part, BodyPartReader):
+            msg = "A part of the upload holds further parts; send every file in a part of its own"
+            raise Invalid(msg)
+        if part.name == FIELD:
+            yield part
+            continue
+        while chunk := await _chunk(part):
+            besides -= len(chunk)
+            if besides < 0:
+                msg = f"The fields beside the files have more than {MOST_BESIDES} bytes; send files as {FIELD!r}"
                 raise TooLarge(msg)
-            if not isinstance(part, BodyPartReader):
-                msg = "A part of the upload holds further parts; send every file in a part of its own"
-                raise Invalid(msg)
-            if part.name == FIELD:
-                yield part
-    except (ValueError, AssertionError, web.HTTPException) as error:
-        msg = f"The upload is not well-formed multipart/form-data: {error}"
+
+
+async def _next(parts: MultipartReader) -> MultipartReader | BodyPartReader | None:
+    with _well_formed():
+        return await parts.next()
+
+
+async def _chunk(part: BodyPartReader) -> bytes:
+    with _well_formed():
+        return await part.read_chunk(CHUNK)
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Turn what aiohttp raises about a malformed body, which is all sorts, into a refusal."""
+    try:
+        yield
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
+        why = error.message if isinstance(error, HttpProcessingError) else error
+        msg = f"The upload is not well-formed multipart/form-data: {why}"
         raise Invalid(msg) from error
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,7 +35,10 @@ from heartwood_ocr.reading import PageProbe, Reader, Unreadable
 from heartwood_ocr.tools import Tesseract, ToolMissing, can_draw
 
 TOGETHER = 4
-"""Pages that are drawn at once, and then recognised side by side."""
+"""Pages that one child draws, one after the other; then they are recognised side by side."""
+
+GROUPS = max(2, (os.cpu_count() or 1) // TOGETHER + 1)
+"""Such groups that are under way at once, so that some are drawn while others are recognised, and no core waits."""
 
 
 @frozen
@@ -74,7 +79,7 @@ class Findings:
 
 @define
 class ReadJob:
-    """The handler, and the task that takes up again what had to wait for a tool."""
+    """The handler, and the tasks that take up what had to wait for a tool, and give up what no job will read."""
 
     config: OcrConfig
     metrics: DocumentMetrics
@@ -106,12 +111,22 @@ class ReadJob:
             settled = await store.settle(tx, actor, payload.document, outcome.status, outcome.problem)
             if settled and outcome.status in (Status.READY, Status.NEEDS_REVIEW):
                 await events.publish(tx, DocumentRead(payload.document, actor.owner))
-        self._tell(payload, row["media_type"], outcome)
+        self._tell(payload.document, row["media_type"], outcome)
 
-    def _tell(self, payload: ReadDocument, media_type: str, outcome: Outcome) -> None:
+    def _tell(self, document: UUID, media_type: str, outcome: Outcome) -> None:
         if outcome.status is not Status.QUEUED:
             self.metrics.processed.labels(kind_named(media_type).label, outcome.status).inc()
-        self.log.info("document.read", document=str(payload.document), status=outcome.status, problem=outcome.problem)
+        self.log.info("document.read", document=str(document), status=outcome.status, problem=outcome.problem)
+
+    async def give_up(self, database: Database) -> None:
+        """Settle the documents whose job died or was cancelled, so that nobody waits for them."""
+        for row in await store.stranded(database):
+            owner = _for(row["owner"])
+            outcome = Outcome(Status.FAILED, _given_up(row["job"], row["reason"]))
+            async with database.unit(owner) as tx:
+                settled = await store.settle(tx, owner, row["id"], outcome.status, outcome.problem)
+            if settled:
+                self._tell(row["id"], row["media_type"], outcome)
 
     async def resume(self, database: Database, jobs: Jobs) -> None:
         """Queue the documents that waited for Tesseract, once it is there."""
@@ -124,10 +139,20 @@ class ReadJob:
         except ToolMissing:
             return
         for row in waiting:
-            owner = Actor(person=row["owner"], name=HUB.name, permissions=HUB.permissions, via=HUB.via)
+            owner = _for(row["owner"])
             async with database.unit(owner) as tx:
                 if await enqueue_reading(tx, jobs, row["id"]):
                     await store.unblock(tx, owner, row["id"])
+
+
+def _for(owner: int) -> Actor:
+    """Return the hub, acting for the owner of a document."""
+    return Actor(person=owner, name=HUB.name, permissions=HUB.permissions, via=HUB.via)
+
+
+def _given_up(job: int | None, reason: str | None) -> str:
+    why = "The job that should read it was cancelled" if job is None else f"Job {job} could not read it: {reason}"
+    return f"{why}; send it in again to have it read"
 
 
 async def _earlier(database: Database, payload: ReadDocument) -> Findings:
@@ -141,6 +166,13 @@ async def enqueue_reading(tx: Transaction, jobs: Jobs, document: UUID) -> bool:
     return await jobs.enqueue(tx, "read", ReadDocument(document), dedupe_key=f"read:{document}") is not None
 
 
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it, and only then raise what the first that failed has raised."""
+    for error in await asyncio.gather(*work, return_exceptions=True):
+        if error is not None:
+            raise error
+
+
 @frozen
 class _Attempt:
     job: ReadJob
@@ -148,6 +180,7 @@ class _Attempt:
     run: JobRun
     children: Children
     findings: Findings
+    keeping: asyncio.Lock = field(factory=asyncio.Lock)
 
     async def read(self, blobs: Blobs, sha256: str, media_type: str) -> Outcome:
         try:
@@ -155,7 +188,7 @@ class _Attempt:
                 async with blobs.local(sha256) as path:
                     return await self._pages(Reader(self.children, self.job.metrics, path, Path(folder), media_type))
         except Unreadable as error:
-            return Outcome(Status.FAILED, str(error))
+            return Outcome(Status.NEEDS_REVIEW if self.findings.confidences else Status.FAILED, str(error))
         except NotFound:
             return Outcome(Status.FAILED, "The original is missing from the store; send it in again")
         except ChildFailed as error:
@@ -171,32 +204,41 @@ class _Attempt:
             if reader.media_type == PDF.media_type:
                 can_draw()
             languages = (await self.job.tesseract.languages()).present
-            for start in range(0, len(pictures), TOGETHER):
-                await self._recognise(reader, pictures[start : start + TOGETHER], languages)
+            turn = asyncio.Semaphore(GROUPS)
+            groups = [pictures[start : start + TOGETHER] for start in range(0, len(pictures), TOGETHER)]
+            await _all(self._recognise(turn, reader, group, languages) for group in groups)
         return self.findings.outcome(config, total=probe.total)
 
-    async def _recognise(self, reader: Reader, pages: list[PageProbe], languages: tuple[str, ...]) -> None:
-        await reader.render(pages)
-        reading = [self._one(reader, page.number, languages) for page in pages]
-        ended = await asyncio.gather(*reading, return_exceptions=True)
-        await self._keep([page for page in ended if isinstance(page, PageText)])
-        for error in ended:
-            if isinstance(error, BaseException):
-                raise error
+    async def _recognise(
+        self, turn: asyncio.Semaphore, reader: Reader, pages: list[PageProbe], languages: tuple[str, ...]
+    ) -> None:
+        async with turn:
+            await self._draw(reader, pages)
+            await _all(self._one(reader, page.number, languages) for page in pages)
 
-    async def _one(self, reader: Reader, number: int, languages: tuple[str, ...]) -> PageText | None:
+    async def _draw(self, reader: Reader, pages: list[PageProbe]) -> None:
+        """Draw pages; where that kills the child, one by one, so that a page harms no other."""
         try:
-            return await reader.recognise(number, languages)
+            await reader.render(pages)
+        except ChildFailed as error:
+            if len(pages) > 1:
+                for page in pages:
+                    await self._draw(reader, [page])
+            else:
+                self._final(error)  # `_one` finds no picture
+
+    async def _one(self, reader: Reader, number: int, languages: tuple[str, ...]) -> None:
+        try:
+            await self._keep([await reader.recognise(number, languages)])
         except Unreadable as error:
             self.findings.problems.append(str(error))
         except ChildFailed as error:
             self.findings.problems.append(f"Page {number} could not be read: {self._final(error)}")
-        return None
 
     async def _keep(self, pages: list[PageText]) -> None:
         if not pages:
             return
-        async with self.run.unit() as tx:
+        async with self.keeping, self.run.unit() as tx:
             for page in pages:
                 await store.put_page(tx, self.payload.document, page)
         for page in pages:

@@ -10,16 +10,21 @@ HEAD = 1024
 
 @frozen
 class Kind:
-    """A kind of content: its media type, and the name it has in metrics."""
+    """A kind of content: its media type, the name it has in metrics, and the endings of its files' names."""
 
     media_type: str
     label: str
+    endings: tuple[str, ...]
+
+    def named(self, name: str) -> str:
+        """Return ``name`` with an ending that agrees with the content, whatever the sender called it."""
+        return name if name.lower().endswith(self.endings) else name + self.endings[0]
 
 
-PDF = Kind("application/pdf", "pdf")
-JPEG = Kind("image/jpeg", "jpeg")
-PNG = Kind("image/png", "png")
-TIFF = Kind("image/tiff", "tiff")
+PDF = Kind("application/pdf", "pdf", (".pdf",))
+JPEG = Kind("image/jpeg", "jpeg", (".jpg", ".jpeg"))
+PNG = Kind("image/png", "png", (".png",))
+TIFF = Kind("image/tiff", "tiff", (".tif", ".tiff"))
 
 _STARTS = (
     (b"\xff\xd8\xff", JPEG),

@@ -99,11 +99,12 @@ class OcrPlugin(Plugin):
 
     @hookimpl
     def tasks(self, ctx: PluginContext) -> list[Task]:
-        """Give what counts documents, and what takes up those that waited for Tesseract."""
+        """Give what counts documents, takes up those that waited for Tesseract, and gives up those without a job."""
         parts = self._parts(ctx)
         serve = frozenset({"serve"})
         return [
             Task("resume", parts.job.resume, every=60.0),
+            Task("give_up", parts.job.give_up, every=15.0),
             Task("count", parts.metrics.refresh, every=15.0, scope=Scope.PROCESS, roles=serve),
         ]
 

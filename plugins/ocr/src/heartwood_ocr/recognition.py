@@ -24,7 +24,7 @@ NARROW = 1.7
 SMALLEST = 12
 """Pixels of the shorter side below which there is no letter to read."""
 
-DOUBTFUL = 0.5
+DOUBTFUL = 0.7
 """Confidence below which the page may be lying on its side."""
 
 _QUARTERS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}

@@ -9,11 +9,12 @@ from uuid import UUID
 from aiohttp import web
 from attrs import asdict, frozen
 
-from heartwood.api import Actor, Blobs, Database, Events, Fault, Invalid, Jobs, Page, Route, Stored, Transaction
+from heartwood.api import Actor, Blobs, Database, Events, Jobs, Page, Route, Stored, Transaction, idempotency_key
 from heartwood.contracts.documents import Document, DocumentChanged
 from heartwood_ocr import store
 from heartwood_ocr.config import OcrConfig
 from heartwood_ocr.intake import Intake, digest, received
+from heartwood_ocr.kinds import kind_named
 from heartwood_ocr.models import ListedDocument, Uploaded
 from heartwood_ocr.names import attachment
 from heartwood_ocr.service import DocumentService, missing
@@ -22,9 +23,6 @@ READ, WRITE = "documents.read", "documents.write"
 
 INERT = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 """What keeps a browser from running anything that comes out of a document."""
-
-
-LONGEST_KEY = 200
 
 
 @frozen
@@ -57,7 +55,7 @@ class DocumentRoutes:
         what is compressed or of an unknown kind, and with 422 what is empty or malformed.
         """
         intake = Intake(database, blobs, jobs, events, self.url)
-        key = _key(request)
+        key = idempotency_key(request)
         async with (
             received(request, blobs, self.config) as files,
             database.unit(actor, key, body=digest(files)) as tx,
@@ -96,11 +94,12 @@ class DocumentRoutes:
         blobs: Blobs,
         id: UUID,  # noqa: A002  (the name in the path)
     ) -> web.StreamResponse:
-        """Send the bytes as they came in, to be saved and not shown."""
+        """Send the bytes as they came in, to be saved and not shown; the ending of the name is that of the content."""
         document = await self.documents.get(actor, id)
         chunks = blobs.read(document.sha256)
         first = await anext(chunks, b"")  # a blob that is missing is found out before the answer has begun
-        headers = {**INERT, "Content-Disposition": attachment(document.name), "Content-Type": document.media_type}
+        name = kind_named(document.media_type).named(document.name)
+        headers = {**INERT, "Content-Disposition": attachment(name), "Content-Type": document.media_type}
         response = web.StreamResponse(headers=headers)
         response.content_length = document.size
         await response.prepare(request)
@@ -109,12 +108,3 @@ class DocumentRoutes:
             async for chunk in chunks:
                 await response.write(chunk)
         return response
-
-
-def _key(request: web.Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii()):
-        fault = Fault("Idempotency-Key", f"expected 1 to {LONGEST_KEY} ASCII characters, got {len(key)} characters")
-        msg = "The idempotency key cannot be used"
-        raise Invalid(msg, faults=[fault])
-    return key

@@ -103,8 +103,8 @@ order by chosen.rank desc, chosen.id desc
 """  # noqa: S608  (constants)
 
 START = """
-update ocr.document set status = 'reading', updated_at = now()
-where owner = $1 and id = $2 and deleted_at is null and status in ('queued', 'reading')
+update ocr.document set status = 'reading', problem = null, updated_at = now()
+where owner = $1 and id = $2 and deleted_at is null and status in ('queued', 'reading', 'failed')
 returning name, sha256, media_type
 """
 PAGE_NUMBERS = "select number, confidence from ocr.page where document = $1"
@@ -124,6 +124,24 @@ select id, owner from ocr.document
 where status = 'queued' and problem is not null and deleted_at is null
 order by created_at limit 500
 """
+_JOB = "job.dedupe_key = 'ocr.read:read:' || {document}.id"
+STRANDED = f"""
+with stranded as materialized (
+    select id, owner, media_type from ocr.document
+    where deleted_at is null and (status = 'reading' or (status = 'queued' and problem is null))
+      and not exists (
+        select from queue.pgqueuer job where {_JOB.format(document="document")}
+          and job.status = any(array['queued'::queue.pgqueuer_status, 'picked'::queue.pgqueuer_status])
+      )
+    limit 500
+)
+select stranded.*, dead.id as job, dead.reason from stranded left join lateral (
+    select job.id, job.reason from queue.pgqueuer job
+    where {_JOB.format(document="stranded")} and job.status = 'failed' order by job.id desc limit 1
+) dead on true
+"""  # noqa: S608  (constants)
+"""One statement sees a document and its job as of one moment: both are written in one transaction, and a reading is
+settled before its job ends. So what is unread and has no job will stay so: the job died or was cancelled."""
 UNBLOCK = "update ocr.document set problem = null where owner = $1 and id = $2 and status = 'queued'"
 COUNTS = "select status, count(*) as n from ocr.document where deleted_at is null group by status"
 COUNTS_OF = "select status, count(*) as n from ocr.document where owner = $1 and deleted_at is null group by status"
@@ -200,7 +218,10 @@ async def search(
 
 
 async def start_reading(queries: Queries, actor: Actor, document: UUID) -> asyncpg.Record | None:
-    """Mark a document as being read; returns None where there is nothing (more) to read."""
+    """Mark a document as being read; returns None where it has been read or deleted.
+
+    One that failed is read all the same, for its dead job may have been tried again.
+    """
     return await queries.fetchrow(START, actor.owner, document)
 
 
@@ -222,6 +243,14 @@ async def settle(queries: Queries, actor: Actor, document: UUID, status: Status,
 async def waiting(queries: Queries) -> list[asyncpg.Record]:
     """Return ``id`` and ``owner`` of documents, of all people, that wait for a tool that was missing."""
     return await queries.fetch(WAITING)
+
+
+async def stranded(queries: Queries) -> list[asyncpg.Record]:
+    """Return unread documents, of all people, that no job will read: ``id``, ``owner``, ``media_type``.
+
+    Where the job is dead, ``job`` is its id and ``reason`` says why; both are None where it was cancelled.
+    """
+    return await queries.fetch(STRANDED)
 
 
 async def unblock(queries: Queries, actor: Actor, document: UUID) -> None:

@@ -73,8 +73,7 @@ def make_cluster(cluster: Cluster, *, flush: bool = True) -> None:
         PostgresUnusable: ``initdb`` failed; the sentence quotes it.
     """
     parent, name = cluster.folder.parent, cluster.folder.name
-    for left_over in parent.glob(f"{name}.new-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    _sweep(cluster)
     half = Path(tempfile.mkdtemp(prefix=f"{name}.new-", dir=parent))
     give(half, cluster.owner)
     options = ["--username", OWNER_ROLE, "--auth", "trust", "--encoding", "UTF8", "--data-checksums", "--no-sync"]
@@ -85,6 +84,13 @@ def make_cluster(cluster: Cluster, *, flush: bool = True) -> None:
     half.rename(cluster.folder)
     if flush:
         _flush(parent)
+    _sweep(cluster)
+
+
+def _sweep(cluster: Cluster) -> None:
+    """Remove attempts that were killed. An ``initdb`` outlives its hub for a second, and makes files meanwhile."""
+    for left_over in cluster.folder.parent.glob(f"{cluster.folder.name}.new-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 def give(folder: Path, owner: Owner | None) -> None:

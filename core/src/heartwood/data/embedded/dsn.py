@@ -25,3 +25,8 @@ class Dsn:
     migrate_url: str
     embedded: bool = False
     bin_dir: Path | None = None
+
+    @property
+    def grantee(self) -> str:
+        """The address of the role that an upgrade lets read and write; empty: it owns the tables, or may by default."""
+        return "" if self.embedded or self.url == self.migrate_url else self.url

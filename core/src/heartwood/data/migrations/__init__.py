@@ -3,8 +3,8 @@
 Importing this imports neither SQLAlchemy nor Alembic; they come in where a package's revisions are applied or compared.
 """
 
-from heartwood.data.migrations.sources import MigrationError, MigrationSource, heads
-from heartwood.data.migrations.standing import Standing, orphans, pending, standings
+from heartwood.data.migrations.sources import MigrationError, MigrationSource
+from heartwood.data.migrations.standing import Standing, orphans, standings
 from heartwood.data.migrations.upgrading import Upgraded, upgrade
 from heartwood.data.migrations.upkeep import adopt, check, purge, write_revision
 
@@ -15,9 +15,7 @@ __all__ = [
     "Upgraded",
     "adopt",
     "check",
-    "heads",
     "orphans",
-    "pending",
     "purge",
     "standings",
     "upgrade",

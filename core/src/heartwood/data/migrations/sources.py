@@ -70,15 +70,6 @@ def core_first(sources: Sequence[MigrationSource]) -> list[MigrationSource]:
     return sorted(sources, key=lambda source: source.plugin != "core")
 
 
-def heads(sources: Sequence[MigrationSource]) -> dict[str, str | None]:
-    """Return each plugin's last revision, None where it has no revisions yet.
-
-    Raises:
-        MigrationError: a plugin's revisions do not form one line.
-    """
-    return {source.plugin: (source.revisions() or (None,))[-1] for source in sources}
-
-
 def _versions(plugin: str, package: str) -> Path:
     spec = find_spec(package)
     for place in (spec.submodule_search_locations or ()) if spec else ():

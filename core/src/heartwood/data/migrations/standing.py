@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from heartwood.data.migrations.sources import MigrationError, MigrationSource
+from heartwood.plugins.records import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     import asyncpg
+
+    from heartwood.data.migrations.sources import MigrationSource
 
 KERNEL_SCHEMAS = frozenset({"core", "queue"})
 
@@ -71,17 +73,13 @@ async def standings(connection: asyncpg.Connection, sources: Sequence[MigrationS
     for source in sources:
         try:
             line = source.revisions()
-        except (MigrationError, SyntaxError, ImportError) as error:
-            found[source.plugin] = Standing(source.plugin, rows.get(source.plugin), problem=str(error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  (the plugin's package is looked for, which runs its code)
+            found[source.plugin] = Standing(source.plugin, rows.get(source.plugin), problem=sentence(error))
         else:
             found[source.plugin] = _compare(source.plugin, line, rows, filled=_flag(schemas, source.plugin, "filled"))
     return found
-
-
-async def pending(connection: asyncpg.Connection, sources: Sequence[MigrationSource]) -> dict[str, list[str]]:
-    """Return the revisions still to be applied, of those plugins that have some."""
-    found = await standings(connection, sources)
-    return {plugin: list(standing.pending) for plugin, standing in found.items() if standing.pending}
 
 
 async def orphans(connection: asyncpg.Connection, installed: Collection[str]) -> list[str]:

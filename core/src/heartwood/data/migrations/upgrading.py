@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from heartwood.contracts.data import Tables
+from heartwood.data.connections import connect
 from heartwood.data.migrations.session import migrating
 from heartwood.data.migrations.sources import MigrationError, MigrationSource, core_first
-from heartwood.data.migrations.standing import VERSION_TABLE, quoted, standings
+from heartwood.data.migrations.standing import KERNEL_SCHEMAS, VERSION_TABLE, quoted, standings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import asyncpg
+
+GRANTS = """
+grant usage on schema {schema} to {role};
+grant select, insert, update, delete, truncate on all tables in schema {schema} to {role};
+grant usage, select, update on all sequences in schema {schema} to {role};
+"""
 
 
 @frozen
@@ -29,20 +36,23 @@ class Upgraded:
 
 
 async def upgrade(
-    url: str, sources: Sequence[MigrationSource], log: Any, *, lock_timeout: float = 60.0
+    url: str, sources: Sequence[MigrationSource], log: Any, *, grantee: str = "", lock_timeout: float = 60.0
 ) -> dict[str, Upgraded]:
     """Bring every plugin's schema to its last revision, ``core`` first, then in the order given.
 
     A plugin that fails is rolled back whole and the others go on; after ``core`` itself has failed nothing is tried.
+    At the end the role of ``grantee`` may read and write the rows of all these schemas, also of those made earlier.
 
     Args:
         url: address with a role that may change the schema.
         sources: the plugins in the order in which they start.
         log: a structlog logger.
+        grantee: address with the role of requests and jobs, where that is another one.
         lock_timeout: seconds to wait for another process that is migrating.
 
     Raises:
         MigrationError: another process held the lock for longer.
+        DatabaseUnavailable: one of the roles may not connect.
     """
     done: dict[str, Upgraded] = {}
     async with migrating(url, lock_timeout=lock_timeout) as connection:
@@ -52,7 +62,21 @@ async def upgrade(
                 done[source.plugin] = Upgraded(source.plugin, error=reason)
                 continue
             done[source.plugin] = await _attempt(connection, source, log)
+        if grantee:
+            await _grant(connection, [plugin for plugin, each in done.items() if each.error is None], grantee)
     return done
+
+
+async def _grant(connection: asyncpg.Connection, plugins: Sequence[str], grantee: str) -> None:
+    everyday = await connect(grantee)  # the server is asked: an address may leave its role to the environment
+    role = await everyday.fetchval("select quote_ident(current_user)")
+    await everyday.close(timeout=5)
+    schemas = KERNEL_SCHEMAS.union(plugins) if "core" in plugins else plugins
+    async with connection.transaction():
+        for row in await connection.fetch("select nspname from pg_namespace where nspname = any($1)", list(schemas)):
+            await connection.execute(GRANTS.format(schema=quoted(row["nspname"]), role=role))
+        if "core" in schemas:
+            await connection.execute(f"revoke update, delete, truncate on core.audit from {role}")
 
 
 async def _attempt(connection: asyncpg.Connection, source: MigrationSource, log: Any) -> Upgraded:
