@@ -18,6 +18,7 @@ command -v pdftoppm|poppler-utils|poppler|reading PDF files
 [ "$(uname)" != Linux ] || command -v bwrap|bubblewrap||sandbox around document readers (limits still hold)'
 test_needs='[ "$(uname)" != Linux ] || [ -x /usr/lib/postgresql/15/bin/postgres ]|postgresql-15||tests on PostgreSQL 15
 command -v redis-server|redis-server|redis|tests of the Redis cache
+command -v wrk|wrk|wrk|benchmarks of routes
 [ "$(uname)" != Linux ] || command -v promtool|prometheus||check of the metrics by promtool'
 
 missing() { # prints the lines of $1 whose proof fails
