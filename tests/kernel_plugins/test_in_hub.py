@@ -11,11 +11,13 @@ from heartwood.api import (
     Jobs,
     Permission,
     Plugin,
+    PluginContext,
     Route,
     Tables,
     Task,
     Transaction,
     hookimpl,
+    hookspec,
 )
 
 
@@ -157,3 +159,54 @@ async def test_nobody_takes_the_place_of_the_kernel(hub_factory, package, tmp_pa
     assert "the root 'board' of plugin 'wall' belongs to the API (web.api_root)" == reports["wall"]["reason"]
     assert "disabled" == reports["asleep"]["label"]
     assert ["core"] == [line["plugin"] for line in ignored]
+
+
+class FrameHooks:
+    """What the wall asks others."""
+
+    @hookspec
+    def pictures(self, ctx: PluginContext) -> list[str]:
+        """Return names of pictures."""
+
+
+class Wall(Plugin):
+    """It mounts a route for each picture that another plugin gives."""
+
+    name = "wall"
+
+    @hookimpl
+    def hookspecs(self):
+        return [FrameHooks]
+
+    @hookimpl
+    def permissions(self):
+        return [Permission("wall.look", "Look.")]
+
+    @hookimpl
+    def routes(self, ctx):
+        return [
+            Route("GET", f"/{picture}", self.look, "wall.look", name=picture, owner=each.plugin)
+            for each in ctx.contributions("pictures")
+            for picture in each.value
+        ]
+
+    async def look(self) -> str:
+        return "a picture"
+
+
+class Painter(Plugin):
+    """It gives two pictures."""
+
+    name = "painter"
+
+    @hookimpl(optionalhook=True)
+    def pictures(self):
+        return ["sea", "sky"]
+
+
+async def test_a_plugin_asks_others_while_it_is_asked_for_its_routes(hub_factory):
+    """A route may be made from what another plugin contributes, and is that plugin's."""
+    hub = await hub_factory(plugins=[Wall, Painter])
+
+    async with hub.client.get("/business/wall/sky") as answer:
+        assert (200, "a picture") == (answer.status, await answer.json())

@@ -135,8 +135,9 @@ class Kernel:
         self.metrics.plugins = self.records
         problems = configure(layers, self.records[1:], self._context)
         core.context = self._context(core, None)
-        registered = register(self.records, self.hooks)
-        self.contributed = self.assembly.collect(registered, self.hooks)
+        self._asked = register(self.records, self.hooks)  # a plugin may ask others while it is asked itself
+        self.contributed = self.assembly.collect(self._asked, self.hooks)
+        self._asked = [each.record for each in self.contributed]
         refuse([] if role == "command" else self.records, strict=strict, findings=findings, problems=problems)
         self.condition = Condition(self.records, self.assembly.parts.checks, self.log)
         self.metrics.on_error = lambda name, error: self.note(name, "metrics", error)
@@ -193,7 +194,7 @@ class Kernel:
         )
 
     def _ask(self, asker: str, hook: str, arguments: dict[str, Any]) -> Sequence[Any]:
-        return self.hooks.ask_all(asker, hook, arguments, [each.record for each in self.contributed])
+        return self.hooks.ask_all(asker, hook, arguments, self._asked)
 
     def _reverse(self, name: str, **parts: Any) -> str:
         if self.mount is None:

@@ -85,7 +85,7 @@ def disable(ctx: click.Context, name: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def purge(ctx: click.Context, name: str, yes: bool) -> None:
-    """Drop everything that the plugin NAME has stored: its tables, jobs, subscriptions and files."""
+    """Drop what the plugin NAME has stored: its tables, jobs, subscriptions and the files of its own folder."""
     import shutil
 
     from heartwood.data import migrations
