@@ -57,7 +57,7 @@ class Site:
     """One web server: first ``add`` routes, then ``start``."""
 
     def __init__(self, **settings):
-        self.settings = attrs.evolve(WebSettings(listen=["127.0.0.1:0"]), **settings)
+        self.settings = attrs.evolve(WebSettings(listen=["127.0.0.1:0"], shutdown_timeout=1.0), **settings)
         self.lines = []
         capture = LogCapture()
         capture.entries = self.lines
