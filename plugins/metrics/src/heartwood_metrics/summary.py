@@ -70,9 +70,7 @@ async def _answer(source: Source, actor: Actor, caller: Caller, instruments: Ins
     try:
         async with timer:
             figures = await _figures(source.plugin, section, actor, caller, instruments)
-    except (
-        BaseException
-    ) as error:  # a section of any plugin may raise anything, ``sys.exit`` included: it is its problem
+    except BaseException as error:  # whatever a plugin raises, ``sys.exit`` included, is its section's problem
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
