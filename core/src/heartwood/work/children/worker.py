@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import sys
 import tempfile
@@ -61,8 +62,15 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
-        return self.process.returncode is None and not self.reader.at_eof()
+        """Whether it can be asked. An idle child says nothing, so what its socket has to be read is its end.
+
+        The system is asked, for the loop may not have noticed yet.
+        """
+        if self.process.returncode is not None or self.writer.is_closing():
+            return False
+        waiting = select.poll()
+        waiting.register(self.writer.get_extra_info("socket"), select.POLLIN)
+        return not waiting.poll(0)
 
     async def call(self, function: str, payload: Mapping[str, Any], limits: Limits) -> Any:
         """Ask it for ``function(**payload)``. After anything but an answer the child must be ended.
