@@ -6,13 +6,13 @@ import asyncio
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 import uuid
 from pathlib import Path
 
 import pytest
 
+from heartwood.testing.database import folder_for_cluster
 from processes import bin_dir, database_user, until
 
 MAJOR = os.environ.get("HEARTWOOD_TEST_PG", "18")
@@ -42,7 +42,7 @@ def _major(request) -> str:
 def _cluster(major):
     """A PostgreSQL server of this test session, without fsync; yields its socket folder."""
     binaries = bin_dir(major)
-    base = Path(tempfile.mkdtemp(prefix="hwt"))
+    base = folder_for_cluster()
     user = database_user()
     if user:
         os.chown(base, user["user"], user["group"])

@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import asyncpg
 import pytest
+
+from heartwood.testing.database import folder_for_cluster
 
 HEARTWOOD = Path(sys.executable).with_name("heartwood")
 
@@ -19,7 +20,7 @@ HEARTWOOD = Path(sys.executable).with_name("heartwood")
 @pytest.fixture(name="environ")
 def _environ():
     """An environment with empty folders for one hub, and nothing else that it would read."""
-    base = Path(tempfile.mkdtemp(prefix="hwt"))
+    base = folder_for_cluster()
     base.chmod(0o711)
     yield {"PATH": os.environ["PATH"], "STATE_DIRECTORY": f"{base}/data", "RUNTIME_DIRECTORY": f"{base}/run"}
     shutil.rmtree(base)

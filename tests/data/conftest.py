@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -19,6 +17,7 @@ from heartwood.data.embedded import Binaries
 from heartwood.data.embedded.postmaster import find_postmaster
 from heartwood.data.embedded.server import Server
 from heartwood.data.places import Places
+from heartwood.testing.database import folder_for_cluster
 from processes import bin_dir
 
 
@@ -29,7 +28,7 @@ def _binaries(major: str) -> Binaries:
 
 
 def new_places() -> Places:
-    base = Path(tempfile.mkdtemp(prefix="hwt"))
+    base = folder_for_cluster()
     base.chmod(0o711)
     return Places(base / "data", base / "run")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -18,6 +19,7 @@ class Pump(Plugin):
     def __init__(self):
         self.faults = {}
         self.asked = []
+        self.slow = None
 
     @hookimpl
     def health_checks(self):
@@ -28,6 +30,8 @@ class Pump(Plugin):
 
     async def music(self):
         self._answer("music")
+        if self.slow:
+            await self.slow()
 
     def _answer(self, name):
         self.asked.append(name)
@@ -100,3 +104,20 @@ async def test_a_plugin_is_well_once_nobody_finds_fault(hub):
     record.plugin.faults.clear()
     await of_hub.look()
     assert "running" == record.label
+
+
+async def test_an_earlier_look_does_not_overwrite_a_later_one(hub):
+    """The periodic look may be under way, with a slow check, when somebody looks: the newest answer stays."""
+    record, slow = hub.kernel.by_name["pump"], asyncio.Event()
+    record.plugin.slow = slow.wait
+    record.plugin.asked.clear()
+    earlier = asyncio.create_task(hub.kernel.condition.look())
+    while "music" not in record.plugin.asked:
+        await asyncio.sleep(0)
+    record.plugin.slow, record.plugin.faults["music"] = None, "no record player"
+    later = asyncio.create_task(hub.kernel.condition.look())
+    await asyncio.sleep(0.05)
+    slow.set()
+    await asyncio.gather(earlier, later)
+
+    assert ("degraded", "music: no record player") == (record.label, record.reason)

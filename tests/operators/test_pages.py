@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+
+from heartwood.testing.database import folder_for_cluster
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -69,7 +70,7 @@ def _free_ports(number: int) -> list[int]:
 @pytest.fixture(name="typed")
 def _typed():
     """A hub as ``./run`` starts it, and a function that types the commands of a page and returns what they print."""
-    base = Path(tempfile.mkdtemp(prefix="hwt"))
+    base = folder_for_cluster()
     base.chmod(0o711)
     ports = dict(zip(("8000", "8001", "9999"), _free_ports(3), strict=True))
     environ = {

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import psutil
 import pytest
 from attrs import define, field
 
+from heartwood.testing.database import folder_for_cluster
 from processes import HEARTWOOD, clean_environment, free_port
 
 SETTINGS = """
@@ -129,7 +129,7 @@ class Machine:
 @contextmanager
 def new_machine():
     """Make a machine; its folder can be reached by the user as whom PostgreSQL runs."""
-    folder = Path(tempfile.mkdtemp(prefix="hwt"))
+    folder = folder_for_cluster()
     folder.chmod(0o711)
     try:
         machine = Machine(folder, free_port(), clean_environment())

@@ -40,6 +40,7 @@ class Condition:
         self._log = log
         self._ill: dict[str, dict[str, str]] = {}
         self._turn = asyncio.Lock()
+        self._looking = asyncio.Lock()
         self._down: list[str] = []
         self._asked = float("-inf")
 
@@ -57,16 +58,23 @@ class Condition:
         return [*(f"plugin {each.name!r} is {each.label}" for each in required), *self._down]
 
     async def look(self) -> list[HealthResult]:
-        """Ask the checks of all plugins that serve, and note the answers in their records."""
-        results = await self._ask()
-        for name, record in self._records.items():
-            record.health = [each for each in results if each.plugin == name]
-            faults = [f"{each.name}: {each.message}" for each in record.health if each.verdict is not Verdict.OK]
-            if faults:
-                self.degrade(name, "; ".join(faults), HEALTH)
-            else:
-                self.recover(name, HEALTH)
+        """Ask the checks of all plugins that serve, and note the answers in their records.
+
+        One look at a time: the answers of an earlier one never overwrite those of a later one.
+        """
+        async with self._looking:
+            results = await self._ask()
+            for name in self._records:
+                self._note(name, [each for each in results if each.plugin == name])
         return results
+
+    def _note(self, name: str, results: list[HealthResult]) -> None:
+        self._records[name].health = results
+        faults = [f"{each.name}: {each.message}" for each in results if each.verdict is not Verdict.OK]
+        if faults:
+            self.degrade(name, "; ".join(faults), HEALTH)
+        else:
+            self.recover(name, HEALTH)
 
     async def _ask(self, *, critical: bool = False) -> list[HealthResult]:
         """Ask at the same time, each under its own limit."""

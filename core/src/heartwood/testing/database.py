@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import shutil
 import tempfile
 import uuid
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TEMPLATE = "with_core"
+MEMORY, ROOM = "/dev/shm", 2 * 1024**3  # noqa: S108  (mkdtemp makes a folder that only we may enter)
 
 
 @contextmanager
@@ -45,10 +47,22 @@ def fresh_database() -> Iterator[str]:
         _run(f"drop database {name} with (force)")
 
 
+def folder_for_cluster() -> Path:
+    """Make a folder for a PostgreSQL that lives as long as this process: in memory where that has room.
+
+    Copying a database there takes 10 ms, and a third of a second on some disks.
+    """
+    try:
+        in_memory = shutil.disk_usage(MEMORY).free > ROOM and os.access(MEMORY, os.W_OK)
+    except OSError:
+        in_memory = False
+    return Path(tempfile.mkdtemp(prefix="hwt", dir=MEMORY if in_memory else None))
+
+
 @cache
 def _server() -> Server:
     """Start the PostgreSQL of this test process; it stops, and its folder goes, when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="hwt"))
+    folder = folder_for_cluster()
     folder.chmod(0o711)
     server = Server(Places(folder / "data", folder / "run"), find_postgres())
     for each in (folder / "data", folder / "run"):
